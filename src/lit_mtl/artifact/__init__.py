@@ -1,0 +1,1 @@
+"""What training leaves behind, and how it is used without a Trainer."""

@@ -1,0 +1,85 @@
+"""Writes what `predict` finds, one JSON object a line, in the order of the input."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import distributed
+
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.errors import ConfigError
+from lit_mtl.module import MultiTaskModule
+
+_Rows = dict[int, dict[str, Any]]
+
+
+class PredictionWriter(Callback):
+    """Collects the predictions of all processes and writes them as JSON lines.
+
+    Args:
+        output: the file. None: `predictions.jsonl` beside the logs of the run.
+    """
+
+    def __init__(self, output: str | None = None) -> None:
+        self.output = None if output is None else Path(output).expanduser()
+        self._rows: _Rows = {}
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to write over the file that is read."""
+        source = self._data(trainer).predict_path
+        same = self.output and source and self.output.resolve() == source.resolve()
+        if same:
+            raise ConfigError(f"{self.output}: the output would overwrite the input")
+        self._rows = {}
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the decoded rows of a batch."""
+        assert isinstance(pl_module, MultiTaskModule)
+        for index, row in enumerate(outputs["row_id"].tolist()):
+            self._rows[row] = {
+                name: task.decode(outputs[name][index].cpu())
+                for name, task in pl_module.tasks.items()
+            }
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather the rows of all processes and write them, from the first process."""
+        rows = self._gathered(trainer)
+        if not trainer.is_global_zero:
+            return
+        path = self.output or Path(trainer.log_dir or ".") / "predictions.jsonl"
+        texts = self._data(trainer).predict_texts()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("w", encoding="utf-8") as file:
+            for row, text in enumerate(texts):
+                file.write(json.dumps({"text": text, **rows[row]}, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        rank_zero_info(f"{len(texts)} predictions are in {path}")
+
+    def _gathered(self, trainer: Trainer) -> _Rows:
+        if trainer.world_size == 1:
+            return self._rows
+        parts: list[_Rows] = [{} for _ in range(trainer.world_size)]
+        with torch.no_grad():
+            distributed.all_gather_object(parts, self._rows)
+        return {row: values for part in parts for row, values in part.items()}
+
+    @staticmethod
+    def _data(trainer: Trainer) -> SentimentDataModule:
+        datamodule = getattr(trainer, "datamodule", None)
+        assert isinstance(datamodule, SentimentDataModule), "predict reads a SentimentDataModule"
+        return datamodule

@@ -1,0 +1,54 @@
+"""Shows once, before the first step, what will be learned from and how fast."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from tabulate import tabulate
+
+from lit_mtl.data.corpus import SPLITS
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.module import MultiTaskModule
+from lit_mtl.optim.param_groups import group_rows
+
+
+class StartTable(Callback):
+    """Prints the data and the parameter groups of a run."""
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print both tables; the groups are those that the optimizer really has."""
+        assert isinstance(pl_module, MultiTaskModule)
+        datamodule = getattr(trainer, "datamodule", None)
+        if isinstance(datamodule, SentimentDataModule):
+            print(data_table(datamodule), end="\n\n")
+        print(group_table(pl_module), end="\n\n")
+
+
+def data_table(datamodule: SentimentDataModule) -> str:
+    """Rows of each split and labelled rows of each task, and what was left out or cut."""
+    corpus = datamodule.corpus
+    assert corpus is not None, "the datamodule is set up"
+    rows = [
+        [split, len(corpus.splits[split])]
+        + [corpus.labelled(split, name) for name in corpus.tasks]
+        for split in SPLITS
+    ]
+    notes = [
+        f"{name}: {corpus.read[name]} rows read, {corpus.unlabelled[name]} without a target, "
+        f"{corpus.repeated[name]} repeated"
+        for name in corpus.tasks
+    ]
+    for name in datamodule.declared_tasks:
+        if name not in corpus.tasks:
+            notes.append(f"{name}: no data, so no head is trained for it")
+    notes.append(
+        f"{datamodule.truncated} sentences are longer than {datamodule.max_length} tokens and cut"
+    )
+    return "\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes])
+
+
+def group_table(module: MultiTaskModule) -> str:
+    """The optimizer's groups: name, depth, parameters, learning rate at its peak, weight decay."""
+    headers = ["group", "depth", "parameters", "trainable", "lr", "weight decay"]
+    rows = group_rows(module.param_groups())
+    total = ["total", None, sum(row[2] for row in rows), sum(row[3] for row in rows), None, None]
+    return tabulate([*rows, total], headers, intfmt=",", floatfmt=".3g")

@@ -1,0 +1,1 @@
+"""From files of sentences to batches: readers, corpus, batching, datamodule; and downloads."""

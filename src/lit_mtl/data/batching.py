@@ -1,0 +1,133 @@
+"""Decides which rows meet in a batch: a pure function of (seed, epoch, rank, world size).
+
+Rows of similar length meet, so that little is padded; which of them meet is drawn anew each epoch.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import DistributedSampler
+
+from lit_mtl.errors import DataError
+
+_POOL_BATCHES = 50
+"""Batches whose rows are sorted by length together. More pad less, fewer mix more freely."""
+
+
+def training_steps(rows: int, *, batch_size: int, world_size: int = 1) -> int:
+    """Batches that each rank has in an epoch, enough of them that none exceeds `batch_size`.
+
+    Raises:
+        DataError: if there are fewer rows than processes.
+    """
+    if rows < world_size:
+        raise DataError(f"Expected a training row for each of {world_size} processes, got {rows}")
+    return min(-(-rows // (batch_size * world_size)), rows // world_size)
+
+
+def training_batches(
+    lengths: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[list[int]]:
+    """Row numbers of each batch of one rank in one epoch.
+
+    Every row comes exactly once over all ranks, all ranks have the same number of batches, and
+    batch sizes differ by at most one row on a rank: there is no small last batch. The batches
+    that the ranks hold at one step come from the same range of lengths, so none waits long.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows a batch and rank at most (one more, where the rows would leave a rank
+            without any).
+        seed: seed of the order.
+        epoch: counts from 0.
+        rank: this process.
+        world_size: number of processes.
+    """
+    rows = len(lengths)
+    steps = training_steps(rows, batch_size=batch_size, world_size=world_size)
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(rows)
+    pool = _POOL_BATCHES * batch_size * world_size
+    by_length = np.concatenate(
+        [
+            part[np.argsort(np.asarray(lengths)[part], kind="stable")]
+            for part in np.split(order, range(pool, rows, pool))
+        ]
+    )
+    batches = np.array_split(by_length, steps)
+    return [batches[step][rank::world_size].tolist() for step in random.permutation(steps)]
+
+
+def evaluation_batches(
+    lengths: Sequence[int], *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[list[int]]:
+    """Row numbers of each batch of one rank, longest rows first.
+
+    No row is padded in or left out. A rank without a row of its own gets row 0 once more, so that
+    it takes part in every collective call; who gathers drops repeated rows by their `row_id`.
+    """
+    longest_first = np.argsort(-np.asarray(lengths), kind="stable")
+    own = longest_first[rank::world_size].tolist() or [0]
+    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+
+
+class LengthGroupedSampler(DistributedSampler[list[int]]):
+    """Yields the batches above; shards itself over the ranks.
+
+    It is a `DistributedSampler` because Lightning leaves those alone: any other sampler would be
+    wrapped under DDP, and rows would be padded in.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows a batch and rank.
+        seed: seed of the order of training batches; None for the order of evaluation.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int | None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.epoch = 0
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The batches of the current epoch."""
+        return iter(self._batches())
+
+    def __len__(self) -> int:
+        """Batches an epoch of this rank, which do not depend on the epoch."""
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        if self._seed is None:
+            return evaluation_batches(
+                self._lengths,
+                batch_size=self._batch_size,
+                rank=self._rank,
+                world_size=self._world_size,
+            )
+        return training_batches(
+            self._lengths,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            epoch=self.epoch,
+            rank=self._rank,
+            world_size=self._world_size,
+        )

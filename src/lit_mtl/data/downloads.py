@@ -1,0 +1,149 @@
+"""Fetches the human-rated corpora of Hutto & Gilbert (2014) and writes them as users' files.
+
+They come from the source distribution of vaderSentiment 3.3.2, pinned by its SHA-256, through pip,
+so that a user's own package index, proxy and certificates apply.
+"""
+
+import hashlib
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from lit_mtl.data.corpus import text_key
+from lit_mtl.errors import ConfigError, DataError, MissingInputError
+
+CorpusName = Literal["movies", "tweets", "amazon", "nyt"]
+
+ARCHIVE_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+SOURCE_NOTE = "SOURCE.md"
+
+_PACKAGE = "vaderSentiment-3.3.2"
+_RATINGS = "hutto_ICWSM_2014"
+_FILES: dict[str, str] = {
+    "movies": "movieReviewSnippets_GroundTruth.txt",
+    "tweets": "tweets_GroundTruth.txt",
+    "amazon": "amazonReviewSnippets_GroundTruth.txt",
+    "nyt": "nytEditorialSnippets_GroundTruth.txt",
+}
+
+
+def prepare_corpus(
+    name: str, folder: Path, *, archive: Path | None = None, sha256: str = ARCHIVE_SHA256
+) -> None:
+    """Write one rated corpus as `positive.txt`, `negative.txt` and `scores.tsv`.
+
+    A sentence that occurs twice is written once with the mean of its ratings. A sentence rated
+    exactly 0 has a score and no label. Licence and citation are written beside the files. The
+    folder appears complete or not at all; one that is there already is left as it is.
+
+    Args:
+        name: `movies`, `tweets`, `amazon` or `nyt`.
+        folder: where the files go.
+        archive: the source distribution, if it is on disk already. None: fetched by pip.
+        sha256: the archive's expected sum.
+
+    Raises:
+        ConfigError: if the folder holds something else.
+        MissingInputError: if the archive cannot be fetched.
+        DataError: if it is not the expected archive.
+    """
+    if (folder / SOURCE_NOTE).is_file():
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"{folder}: expected a new or empty folder for the corpus {name!r}; found other files. "
+            "Set `data.corpus` to null to use them, or name another `data.path`"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = archive or _download(Path(scratch))
+        rows, licence = _extract(path, name, sha256=sha256)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(staging, name, rows, licence)
+        staging.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _download(folder: Path) -> Path:
+    requirement = folder / "requirements.txt"
+    requirement.write_text(f"vaderSentiment==3.3.2 --hash=sha256:{ARCHIVE_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command += ["--no-binary", "vaderSentiment", "-d", str(folder), "-r", str(requirement)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    path = folder / f"{_PACKAGE}.tar.gz"
+    if done.returncode or not path.is_file():
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MissingInputError(
+            f"pip could not fetch {path.name} ({reason}). Without a network, get that file from "
+            "the Python package index and name it with `data.corpus_archive`"
+        )
+    return path
+
+
+def _extract(path: Path, name: str, *, sha256: str) -> tuple[list[tuple[str, float]], bytes]:
+    """Distinct sentences with their mean rating, and the licence."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: expected the archive {_PACKAGE}.tar.gz, found none")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataError(f"{path}: expected an archive with SHA-256 {sha256}; found {found}")
+    outer = f"{_PACKAGE}/additional_resources/{_RATINGS}.tar.gz"
+    inner = _member(content, outer)
+    text = _member(inner, f"{_RATINGS}/{_FILES[name]}").decode("utf-8")
+    lines = [line for line in text.split("\r\n") if line]
+    return _distinct(line.split("\t") for line in lines), _member(
+        content, f"{_PACKAGE}/LICENSE.txt"
+    )
+
+
+def _member(archive: bytes, name: str) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        file = tar.extractfile(name)
+        assert file is not None, f"{name} is a regular file in the pinned archive"
+        return file.read()
+
+
+def _distinct(lines: Iterable[list[str]]) -> list[tuple[str, float]]:
+    ratings: dict[str, list[float]] = {}
+    for _, rating, text in lines:
+        ratings.setdefault(text_key(text), []).append(float(rating))
+    return [(text, fmean(values)) for text, values in ratings.items()]
+
+
+def _write(folder: Path, name: str, rows: list[tuple[str, float]], licence: bytes) -> None:
+    scored = "".join(f"{text}\t{score:.10g}\n" for text, score in rows)
+    positive = [text for text, score in rows if score > 0]
+    negative = [text for text, score in rows if score < 0]
+    texts = {
+        "positive.txt": "".join(f"{text}\n" for text in positive),
+        "negative.txt": "".join(f"{text}\n" for text in negative),
+        "scores.tsv": f"text\tscore\n{scored}",
+        SOURCE_NOTE: f"""# The corpus `{name}`
+
+{len(rows)} distinct sentences with the mean of about 20 human ratings each, on -4 to +4
+({len(positive)} above 0, {len(negative)} below, {len(rows) - len(positive) - len(negative)} at 0).
+
+Made from `{_FILES[name]}` in {_PACKAGE}.tar.gz
+(SHA-256 {ARCHIVE_SHA256}), MIT licence, see LICENSE.
+
+Cite: Hutto, C.J. & Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment
+Analysis of Social Media Text. Eighth International Conference on Weblogs and Social Media
+(ICWSM-14). Ann Arbor, MI, June 2014.
+""",
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8", newline="\n")
+    (folder / "LICENSE").write_bytes(licence)

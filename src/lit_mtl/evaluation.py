@@ -1,0 +1,98 @@
+"""Collects the outputs of a whole split and measures them at once.
+
+Averaging a metric over batches is wrong for all but the simplest ones, and padding rows in under
+DDP counts them twice. Here every row is kept with its number, gathered from all processes, counted
+once and put in order, so that the result does not depend on batch size or number of processes.
+
+Shapes: B rows of a batch, R rows of a split, O outputs of a head.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import is_available, is_initialized
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lit_mtl.tasks.base import Metrics, Task
+
+TaskResult = dict[str, Any]
+"""`n` labelled rows, mean `loss`, the task's metrics, and `confusion_matrix` where it has one."""
+
+
+class SplitOutputs:
+    """Outputs and targets of one task over one split.
+
+    Args:
+        task: the task that reads them.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._row_ids: list[Tensor] = []
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def update(self, row_id: Tensor, output: Tensor, target: Tensor, labelled: Tensor) -> None:
+        """Keep the labelled rows of a batch: (B,), (B, O), (B,) and a mask (B,)."""
+        self._row_ids.append(row_id[labelled].cpu())
+        self._outputs.append(output[labelled].detach().float().cpu())
+        self._targets.append(target[labelled].cpu())
+
+    def compute(self, device: torch.device | None = None) -> TaskResult:
+        """Gather all processes' rows and measure them; every process gets the same result.
+
+        Args:
+            device: where tensors have to be for a collective call; None for the CPU.
+        """
+        width = self.task.output_dim
+        row_id = _gather(self._row_ids, torch.empty(0, dtype=torch.int64), device)
+        output = _gather(self._outputs, torch.empty(0, width), device)
+        target = _gather(self._targets, torch.empty(0, dtype=self.task.target_dtype), device)
+        first = _first_of_each(row_id)
+        return measure(self.task, output[first], target[first])
+
+
+def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
+    """Number of rows, mean loss and metrics of outputs (R, O) against targets (R,)."""
+    count = len(target)
+    loss = float(task.row_loss(output, target).double().mean()) if count else None
+    result: TaskResult = {"n": count, "loss": loss, **task.metrics(output, target)}
+    confusion = task.confusion(output, target)
+    return result if confusion is None else {**result, "confusion_matrix": confusion}
+
+
+def scalars(result: TaskResult) -> Metrics:
+    """The entries of a result that are one number, or None where they are not defined."""
+    return {name: value for name, value in result.items() if not isinstance(value, list)}
+
+
+def selection(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> float:
+    """The number that selects the best checkpoint: the mean of the tasks' primary metrics.
+
+    Accuracy for a classification and Pearson's r for a regression, both better when larger. A
+    task without a labelled row in the split is left out. An undefined r counts as 0, which is
+    what a head that has learned nothing would have.
+    """
+    values = [
+        results[name][task.primary_metric] or 0.0
+        for name, task in tasks.items()
+        if results[name]["n"]
+    ]
+    return sum(values) / max(1, len(values))
+
+
+def _gather(parts: list[Tensor], empty: Tensor, device: torch.device | None) -> Tensor:
+    own = torch.cat([empty, *parts])
+    if not (is_available() and is_initialized()):
+        return own
+    return torch.cat([part.cpu() for part in gather_all_tensors(own.to(device))])
+
+
+def _first_of_each(row_id: Tensor) -> Tensor:
+    """Position of the first occurrence of each value, by rising value."""
+    order = torch.argsort(row_id, stable=True)
+    is_new = torch.ones_like(order, dtype=torch.bool)
+    is_new[1:] = row_id[order].diff() != 0
+    return order[is_new]

@@ -1,0 +1,1 @@
+"""The network in plain torch: backbone, pooling, sentence encoder, heads."""

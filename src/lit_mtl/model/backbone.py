@@ -1,0 +1,131 @@
+"""The pre-trained transformer, with knowledge of its layers.
+
+Shapes: B sentences, T tokens, H hidden dimension. L is the number of layers.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.optim.param_groups import Place
+from lit_mtl.pretrained import load_backbone, new_backbone, position_offset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a family of models keeps its parts, as prefixes of parameter names.
+
+    Args:
+        layers: prefix of the list of layers.
+        embeddings: everything below the first layer. What all layers share counts as below:
+            relative position embeddings are used by the lowest layer first.
+        first_layer: parts beside the list that work on the first layer's output.
+        top: parts above the last layer.
+        has_pooler: whether the model would add a pooler, which nothing here uses.
+    """
+
+    layers: str = "encoder.layer"
+    embeddings: tuple[str, ...] = ("embeddings",)
+    first_layer: tuple[str, ...] = ()
+    top: tuple[str, ...] = ()
+    has_pooler: bool = False
+
+
+LAYOUTS: dict[str, Layout] = {
+    "bert": Layout(has_pooler=True),
+    "roberta": Layout(has_pooler=True),
+    "xlm-roberta": Layout(has_pooler=True),
+    "camembert": Layout(has_pooler=True),
+    "distilbert": Layout(layers="transformer.layer"),
+    "mpnet": Layout(embeddings=("embeddings", "encoder.relative_attention_bias"), has_pooler=True),
+    "electra": Layout(embeddings=("embeddings", "embeddings_project")),
+    "deberta-v2": Layout(
+        embeddings=("embeddings", "encoder.rel_embeddings", "encoder.LayerNorm"),
+        first_layer=("encoder.conv",),
+    ),
+    "modernbert": Layout(layers="layers", top=("final_norm",)),
+}
+"""The supported families by `model_type`. (ALBERT repeats one layer, so it has no depths.)"""
+
+
+class Backbone(nn.Module):
+    """A transformer of a known family.
+
+    Args:
+        config: configuration of the transformer.
+        name: hub name or folder of its pre-trained weights. None: random weights.
+
+    Raises:
+        ConfigError: if the family's structure is not known.
+    """
+
+    def __init__(self, config: PreTrainedConfig, *, name: str | None = None) -> None:
+        super().__init__()
+        if config.model_type not in LAYOUTS:
+            raise ConfigError(
+                f"Expected a backbone of the families {', '.join(sorted(LAYOUTS))}, "
+                f"but got {config.model_type!r}, whose layers are not known here"
+            )
+        self._layout = LAYOUTS[config.model_type]
+        kwargs = {"add_pooling_layer": False} if self._layout.has_pooler else {}
+        self.transformer: PreTrainedModel = (
+            new_backbone(config, **kwargs)
+            if name is None
+            else load_backbone(name, config, **kwargs)
+        )
+        # from_pretrained leaves eval mode on, from_config training mode
+        self.transformer.train()
+        self._first_position = position_offset(config)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """Configuration of the transformer."""
+        return self.transformer.config
+
+    @property
+    def hidden_size(self) -> int:
+        """Dimension of a token vector, H."""
+        return int(self.config.hidden_size)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers, L."""
+        return int(self.config.num_hidden_layers)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token vectors (B, T, H) of ids (B, T) under a mask (B, T).
+
+        Positions are counted over the real tokens, so that the side of the padding does not
+        matter; transformers counts over all of them for most families.
+        """
+        position = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + self._first_position
+        states: Tensor = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position.to(torch.int64),
+        ).last_hidden_state
+        return states
+
+    def place(self, name: str) -> Place:
+        """Part and depth of one of the transformer's own parameters.
+
+        Raises:
+            ConfigError: if the layout does not mention it.
+        """
+        layer = re.match(re.escape(self._layout.layers) + r"\.(\d+)\.", name)
+        if layer:
+            return self._layer(int(layer.group(1)))
+        if name.startswith(tuple(f"{prefix}." for prefix in self._layout.embeddings)):
+            return Place("embeddings", self.num_layers + 1)
+        if name.startswith(tuple(f"{prefix}." for prefix in self._layout.first_layer)):
+            return self._layer(0)
+        if name.startswith(tuple(f"{prefix}." for prefix in self._layout.top)):
+            return self._layer(self.num_layers - 1)
+        raise ConfigError(f"The parameter {name!r} of {self.config.model_type} has no known depth")
+
+    def _layer(self, index: int) -> Place:
+        return Place(f"layer_{index}", self.num_layers - index)

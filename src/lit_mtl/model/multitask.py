@@ -1,0 +1,163 @@
+"""The whole network: one sentence encoder and one head a task.
+
+Shapes: B sentences, T tokens, D embedding dimension, O outputs of a head.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
+
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.backbone import Backbone
+from lit_mtl.model.pooling import PoolingName
+from lit_mtl.model.sentence_encoder import SentenceEncoder
+from lit_mtl.optim.param_groups import Place
+from lit_mtl.pretrained import config_from_json, load_config
+from lit_mtl.tasks import task_from_spec
+from lit_mtl.tasks.base import Head, Task
+
+SPEC_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What stands on top of the backbone.
+
+    Args:
+        pooling: `mean`, `cls` or `max` of the token vectors.
+        embedding_dim: size of the sentence embedding, D.
+        normalize: whether embeddings are scaled to length 1.
+        head_dropout: dropout on the embedding in front of each head, in [0, 1).
+    """
+
+    pooling: PoolingName = "mean"
+    embedding_dim: int = 256
+    normalize: bool = False
+    head_dropout: float = 0.1
+
+
+class Output(NamedTuple):
+    """What one forward pass gives.
+
+    Args:
+        sentence_embedding: (B, D).
+        heads: output of each head before decoding, (B, O).
+    """
+
+    sentence_embedding: Tensor
+    heads: dict[str, Tensor]
+
+
+class MultiTaskModel(nn.Module):
+    """A shared sentence encoder with one head a task, usable without a Trainer.
+
+    Args:
+        config: configuration of the backbone.
+        tasks: the tasks by name, with labels resolved.
+        architecture: what stands on top of the backbone.
+        backbone: hub name or folder of pre-trained weights. None: random weights.
+    """
+
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        *,
+        tasks: Mapping[str, Task],
+        architecture: Architecture,
+        backbone: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not tasks:
+            raise ConfigError("Expected argument `tasks` to hold at least one task, but got none")
+        for name in tasks:
+            if not name.isidentifier():
+                raise ConfigError(f"Expected a task's name to be an identifier, but got {name!r}")
+        self.tasks = dict(tasks)
+        self.architecture = architecture
+        self.encoder = SentenceEncoder(
+            Backbone(config, name=backbone),
+            pooling=architecture.pooling,
+            embedding_dim=architecture.embedding_dim,
+            normalize=architecture.normalize,
+        )
+        self.heads = nn.ModuleDict(
+            {
+                name: Head(
+                    architecture.embedding_dim, task.output_dim, dropout=architecture.head_dropout
+                )
+                for name, task in tasks.items()
+            }
+        )
+
+    @classmethod
+    def from_backbone(
+        cls,
+        name: str,
+        *,
+        tasks: Mapping[str, Task],
+        architecture: Architecture | None = None,
+        pretrained: bool = True,
+    ) -> Self:
+        """Build a new model on a backbone.
+
+        Args:
+            name: hub name, local folder, or `minilm` for the packaged encoder.
+            tasks: the tasks by name, with labels resolved.
+            architecture: what stands on top of the backbone; None for the defaults.
+            pretrained: False keeps the backbone's structure and starts from random weights.
+        """
+        return cls(
+            load_config(name),
+            tasks=tasks,
+            architecture=architecture or Architecture(),
+            backbone=name if pretrained else None,
+        )
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """Rebuild the structure that `spec` described, with random weights to be loaded over."""
+        if spec.get("format") != SPEC_FORMAT:
+            raise ConfigError(
+                f"Expected a checkpoint of format {SPEC_FORMAT}, but got {spec.get('format')!r}"
+            )
+        return cls(
+            config_from_json(spec["backbone_config"]),
+            tasks={name: task_from_spec(task) for name, task in spec["tasks"].items()},
+            architecture=Architecture(**spec["architecture"]),
+        )
+
+    def spec(self) -> dict[str, Any]:
+        """Plain values that rebuild this model's structure without its original weights."""
+        return {
+            "format": SPEC_FORMAT,
+            "backbone_config": self.encoder.backbone.config.to_json_string(use_diff=False),
+            "architecture": asdict(self.architecture),
+            "tasks": {name: task.spec() for name, task in self.tasks.items()},
+        }
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Output:
+        """Run the encoder once and every head on its embedding.
+
+        Args:
+            input_ids: token ids, (B, T).
+            attention_mask: 1 for real tokens and 0 for padding, (B, T).
+        """
+        embedding = self.encoder(input_ids, attention_mask)
+        return Output(embedding, {name: head(embedding) for name, head in self.heads.items()})
+
+    def places(self) -> dict[str, Place]:
+        """Part and depth of every parameter, by each of its names."""
+        return {name: self._place(name) for name, _ in self.named_parameters(remove_duplicate=False)}
+
+    def _place(self, name: str) -> Place:
+        transformer = "encoder.backbone.transformer."
+        if name.startswith(transformer):
+            return self.encoder.backbone.place(name.removeprefix(transformer))
+        if name.startswith("encoder.projection."):
+            return Place("projection", 0)
+        if name.startswith("heads."):
+            return Place("heads", 0)
+        raise ConfigError(f"The parameter {name!r} has no known depth")

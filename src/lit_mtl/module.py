@@ -1,0 +1,283 @@
+"""The LightningModule: steps, logging, optimizer. The network itself is plain torch, in `model/`.
+
+Shapes: B rows, T tokens.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedTokenizerBase
+
+from lit_mtl.data.datamodule import Batch
+from lit_mtl.errors import ConfigError
+from lit_mtl.evaluation import SplitOutputs, TaskResult, scalars, selection
+from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.model.pooling import PoolingName
+from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
+from lit_mtl.optim.param_groups import Rates, build_param_groups
+from lit_mtl.optim.schedules import Shape, WarmupDecay
+from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer, read_spec
+from lit_mtl.tasks.base import Task
+
+SELECTION_KEY = "val/selection"
+"""The key that selects the best checkpoint and stops early; see `evaluation.selection`."""
+
+
+class MultiTaskModule(LightningModule):
+    """Trains one shared sentence encoder with a head for each task of the datamodule.
+
+    The network is built when the tasks are known: by `configure_model` from the datamodule, by
+    `build` from tasks that the caller has, or by `restore` from a checkpoint.
+
+    Args:
+        backbone: hub name, local folder, or `minilm` for the packaged encoder.
+        pretrained: False starts from random weights in the backbone's structure.
+        pooling: `mean`, `cls` or `max` of the token vectors.
+        embedding_dim: size of the sentence embedding.
+        normalize: whether embeddings are scaled to length 1.
+        head_dropout: dropout on the embedding in front of each head, in [0, 1).
+        lr: learning rate to which the others are relative; the top layer has `lr * layer_decay`.
+        layer_decay: factor of the learning rate from one layer to the next one below, in (0, 1].
+        projection_lr_multiplier: learning rate of the projection over `lr`.
+        head_lr_multiplier: learning rate of the heads over `lr`.
+        weight_decay: AdamW's decoupled weight decay; not for biases and norms.
+        warmup_fraction: share of the optimizer steps in which the learning rate climbs, in [0, 1).
+        schedule: course of the learning rate after it: `linear` or `cosine` to 0, or `constant`.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "bert-base-uncased",
+        *,
+        pretrained: bool = True,
+        pooling: PoolingName = "mean",
+        embedding_dim: int = 256,
+        normalize: bool = False,
+        head_dropout: float = 0.1,
+        lr: float = 2e-5,
+        layer_decay: float = 0.95,
+        projection_lr_multiplier: float = 5.0,
+        head_lr_multiplier: float = 10.0,
+        weight_decay: float = 0.01,
+        warmup_fraction: float = 0.1,
+        schedule: Shape = "linear",
+    ) -> None:
+        super().__init__()
+        self.backbone_name = backbone
+        self.pretrained = pretrained
+        self.architecture = Architecture(
+            pooling=pooling,
+            embedding_dim=embedding_dim,
+            normalize=normalize,
+            head_dropout=head_dropout,
+        )
+        self.rates = Rates(
+            lr=lr,
+            layer_decay=layer_decay,
+            projection_lr_multiplier=projection_lr_multiplier,
+            head_lr_multiplier=head_lr_multiplier,
+            weight_decay=weight_decay,
+        )
+        self.warmup_fraction = warmup_fraction
+        self.schedule: Shape = schedule
+        self.results: dict[str, dict[str, TaskResult]] = {}
+        self._network: MultiTaskModel | None = None
+        self._tokenizer_files: Mapping[str, Tensor] = {}
+        self._outputs: dict[str, SplitOutputs] = {}
+
+    @property
+    def network(self) -> MultiTaskModel:
+        """The model in plain torch.
+
+        Raises:
+            ConfigError: before it is built.
+        """
+        if self._network is None:
+            raise ConfigError("The network is not built yet: its tasks come with the data")
+        return self._network
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks by name."""
+        return self.network.tasks
+
+    def build(
+        self, tasks: Mapping[str, Task], *, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> None:
+        """Build the network on its backbone.
+
+        Args:
+            tasks: the tasks by name, with labels resolved.
+            tokenizer: the backbone's tokenizer, if it is loaded already.
+        """
+        self._tokenizer_files = pack_tokenizer(tokenizer or load_tokenizer(self.backbone_name))
+        self._network = MultiTaskModel.from_backbone(
+            self.backbone_name,
+            tasks=tasks,
+            architecture=self.architecture,
+            pretrained=self.pretrained,
+        )
+
+    def restore(self, spec: Mapping[str, Any]) -> None:
+        """Build the network that a checkpoint's entry describes, with neither hub nor backbone."""
+        self._tokenizer_files = spec["tokenizer"]
+        self._network = MultiTaskModel.from_spec(spec)
+
+    def configure_model(self) -> None:
+        """Build the network for the datamodule's tasks, or check that an existing one fits them."""
+        if self._trainer is None:
+            return
+        datamodule = getattr(self.trainer, "datamodule", None)
+        tasks: dict[str, Task] = getattr(datamodule, "tasks", None) or {}
+        if self._network is not None:
+            self._check_tasks(tasks)
+            return
+        if not tasks:
+            raise ConfigError(
+                "The tasks are not known: give the Trainer a SentimentDataModule with labelled "
+                "data or a checkpoint, or call `build` first"
+            )
+        self.build(tasks, tokenizer=getattr(datamodule, "tokenizer", None))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Sentence embeddings (B, D) of ids (B, T) under a mask (B, T)."""
+        embedding: Tensor = self.network(input_ids, attention_mask).sentence_embedding
+        return embedding
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One forward pass for all heads; each task's loss on its labelled rows."""
+        heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
+        losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
+        loss = weighted_sum(losses, weights={n: task.weight for n, task in self.tasks.items()})
+        rows = len(batch["row_id"])
+        self.log("train/loss", loss.detach(), batch_size=rows)
+        for name, value in losses.items():
+            self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new collection of outputs."""
+        self._outputs = {name: SplitOutputs(task) for name, task in self.tasks.items()}
+
+    def on_test_epoch_start(self) -> None:
+        """Begin a new collection of outputs."""
+        self.on_validation_epoch_start()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the outputs of a batch."""
+        heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
+        for name, outputs in self._outputs.items():
+            if name in batch["targets"]:
+                target, labelled = batch["targets"][name], batch["labelled"][name]
+                outputs.update(batch["row_id"], heads[name], target, labelled)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the outputs of a batch."""
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the validation split."""
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Measure the test split."""
+        self._finish("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Row numbers and each task's predictions in the user's unit."""
+        output = self.network(batch["input_ids"], batch["attention_mask"])
+        predictions = {
+            name: task.predict(output.heads[name].float()) for name, task in self.tasks.items()
+        }
+        return {"row_id": batch["row_id"], **predictions}
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups, from the heads down; every parameter is in exactly one."""
+        network = self.network
+        return build_param_groups(network, places=network.places(), rates=self.rates)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over all parameters with layer-wise rates, warm-up and decay at every step."""
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ConfigError(
+                "The schedule needs an end: set `trainer.max_epochs` or `trainer.max_steps`"
+            )
+        optimizer = AdamW(self.param_groups())
+        course = WarmupDecay(
+            total_steps=int(total), warmup_fraction=self.warmup_fraction, shape=self.schedule
+        )
+        scheduler = LambdaLR(optimizer, [course] * len(optimizer.param_groups))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds model and tokenizer: plain values and bytes."""
+        checkpoint[SPEC_KEY] = {**self.network.spec(), "tokenizer": dict(self._tokenizer_files)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rebuild the network, or refuse a checkpoint of another one.
+
+        Raises:
+            ConfigError: naming what differs.
+        """
+        spec = checkpoint.get(SPEC_KEY)
+        if spec is None:
+            raise ConfigError(f"Not a checkpoint of lit_mtl: it has no entry {SPEC_KEY!r}")
+        if self._network is None:
+            self.restore(spec)
+            return
+        own = self.network.spec()
+        for key in ("format", "architecture", "tasks"):
+            if spec[key] != own[key]:
+                raise ConfigError(
+                    f"The checkpoint has another `{key}`: {spec[key]}; this run has {own[key]}"
+                )
+
+    def _check_tasks(self, found: Mapping[str, Task]) -> None:
+        """Refuse data whose targets this network's heads would misread or do not have."""
+        for name, task in found.items():
+            own = self.tasks.get(name)
+            if own is None or not own.same_outputs(task):
+                raise ConfigError(
+                    f"The data's task {name!r} is {task}; the model was trained for "
+                    f"{own or ', '.join(self.tasks)}"
+                )
+        missing = sorted(set(self.tasks) - set(found))
+        if missing and self.trainer.training:
+            raise ConfigError(f"The model has the tasks {missing}, for which there is no data")
+
+    def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:
+        """Mean loss of a task's labelled rows, over all devices."""
+        labelled = batch["labelled"][name]
+        count = self.trainer.strategy.reduce(labelled.sum().float(), reduce_op="mean")
+        assert isinstance(count, Tensor)
+        row_loss = self.tasks[name].row_loss(output[labelled], batch["targets"][name][labelled])
+        return labelled_mean(row_loss, count=count)
+
+    def _finish(self, split: str) -> None:
+        results = {name: part.compute(self.device) for name, part in self._outputs.items()}
+        self.results[split] = results
+        values = {f"{split}/selection": selection(results, self.tasks)}
+        for name, result in results.items():
+            for metric, value in scalars(result).items():
+                if value is not None:
+                    values[f"{split}/{name}/{metric}"] = float(value)
+        losses = [
+            result["loss"] * self.tasks[name].weight
+            for name, result in results.items()
+            if result["loss"] is not None
+        ]
+        values[f"{split}/loss"] = sum(losses)
+        # equal on all ranks already; sync_dist only says so to Lightning
+        shown = {f"{split}/{name}/{task.primary_metric}" for name, task in self.tasks.items()}
+        for key, value in values.items():
+            self.log(key, value, prog_bar=key in shown, sync_dist=True)

@@ -1,0 +1,1 @@
+"""Learning rates, their course over time, and the sum of the losses: functions and torch only."""

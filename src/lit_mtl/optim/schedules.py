@@ -1,0 +1,47 @@
+"""The course of the learning rate: a linear warm-up, then a decay to zero."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from lit_mtl.errors import ConfigError
+
+Shape = Literal["linear", "cosine", "constant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupDecay:
+    """Factor of the learning rate at an optimizer step; a callable for torch's `LambdaLR`.
+
+    An object rather than a closure, so that a scheduler's state can be saved with it.
+
+    Args:
+        total_steps: optimizer steps of the whole run.
+        warmup_fraction: share of them that climbs from near 0 to 1, in [0, 1).
+        shape: the descent from 1 to 0 after it, or none.
+    """
+
+    total_steps: int
+    warmup_fraction: float
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        """Check the two numbers."""
+        if self.total_steps < 1:
+            raise ConfigError(
+                f"Expected argument `total_steps` to be at least 1, but got {self.total_steps}"
+            )
+        if not 0 <= self.warmup_fraction < 1:
+            raise ConfigError(
+                f"Expected argument `warmup_fraction` to be in [0, 1), but got {self.warmup_fraction}"
+            )
+
+    def __call__(self, step: int) -> float:
+        """Factor at `step`, counted from 0; the first step of a warm-up is not wasted at 0."""
+        warmup = math.ceil(self.total_steps * self.warmup_fraction)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self.shape == "constant":
+            return 1.0
+        progress = min(1.0, (step - warmup) / max(1, self.total_steps - warmup))
+        return 1.0 - progress if self.shape == "linear" else (1 + math.cos(math.pi * progress)) / 2

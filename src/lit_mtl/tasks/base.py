@@ -1,0 +1,108 @@
+"""The interface of a task. A task is plain data, so it travels in configs and checkpoints.
+
+Shapes: R rows, D embedding dimension, O outputs of the head.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from lit_mtl.errors import ConfigError
+
+Metrics = dict[str, float | None]
+"""Metric name to value; None where the rows do not define it (one class only, constant scores)."""
+
+
+class Head(nn.Sequential):
+    """Dropout and one linear layer: (R, D) to (R, O)."""
+
+    def __init__(self, in_features: int, out_features: int, *, dropout: float) -> None:
+        """Build the head with torch's own initialisation of a linear layer."""
+        super().__init__(nn.Dropout(dropout), nn.Linear(in_features, out_features))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One kind of target that a head learns.
+
+    Args:
+        kind: names the kind of task in a config.
+        weight: factor of this task's loss in the sum of the losses. 0 switches the task off.
+    """
+
+    kind: str = ""
+    weight: float = 1.0
+
+    target_columns: ClassVar[tuple[str, ...]]
+    primary_metric: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Refuse a negative weight, which would reward errors."""
+        if not self.weight >= 0:
+            raise ConfigError(f"Expected argument `weight` to be at least 0, but got {self.weight}")
+
+    @property
+    @abstractmethod
+    def output_dim(self) -> int:
+        """Outputs of the head, O."""
+
+    @property
+    @abstractmethod
+    def target_dtype(self) -> torch.dtype:
+        """The type of an encoded target in a batch."""
+
+    @abstractmethod
+    def encode(self, value: str) -> float | int:
+        """Read one target as it stands in a file.
+
+        Raises:
+            ValueError: saying what was expected and found; the caller knows file and line.
+        """
+
+    @abstractmethod
+    def resolve(self, values: Sequence[str]) -> Self:
+        """Fill in what the declaration leaves to the data, from all targets in the files."""
+
+    def fit(self, targets: Sequence[float]) -> Self:
+        """Fill in what is measured on the encoded targets of the training split."""
+        return self
+
+    @abstractmethod
+    def row_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Loss of every row: output (R, O) and target (R,) to (R,)."""
+
+    @abstractmethod
+    def predict(self, output: Tensor) -> Tensor:
+        """The head's output (R, O) in the user's unit: probabilities (R, O) or scores (R,)."""
+
+    @abstractmethod
+    def decode(self, prediction: Tensor) -> dict[str, Any]:
+        """One row of `predict` as plain values for a user."""
+
+    @abstractmethod
+    def metrics(self, output: Tensor, target: Tensor) -> Metrics:
+        """Metrics of all labelled rows of a split at once: output (R, O), target (R,)."""
+
+    def confusion(self, output: Tensor, target: Tensor) -> list[list[int]] | None:
+        """Counts by true class (rows) and predicted class (columns); None without classes."""
+        return None
+
+    def same_outputs(self, other: "Task") -> bool:
+        """Whether a head of this task can be read as a head of the other one.
+
+        What is measured on data (`fit`) and the loss weight may differ: they do not change
+        which outputs there are or which targets are allowed.
+        """
+        return self.kind == other.kind and self._outputs() == other._outputs()
+
+    @abstractmethod
+    def _outputs(self) -> tuple[object, ...]:
+        """The fields that fix what the head's outputs mean."""
+
+    def spec(self) -> dict[str, Any]:
+        """Plain values from which `task_from_spec` rebuilds this task."""
+        return asdict(self)
