@@ -78,18 +78,29 @@ def new_backbone(config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
 
 
 def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
-    """A backbone with its pre-trained weights in float32."""
+    """A backbone with its pre-trained weights in float32.
+
+    Raises:
+        MissingInputError: if there are no such weights.
+        ConfigError: if some of its parameters are not among them; they would stay random.
+    """
     try:
-        model = AutoModel.from_pretrained(
+        model, loaded = AutoModel.from_pretrained(
             resolve(name),
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
+            output_loading_info=True,
             **_LOCAL,
             **kwargs,
         )
     except (OSError, ValueError) as error:
         raise _unavailable(name, error) from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise ConfigError(
+            f"The weights of the backbone {name!r} lack {len(missing)} parameters, such as "
+            f"{missing[0]!r}"
+        )
     assert isinstance(model, PreTrainedModel)
     return model
 

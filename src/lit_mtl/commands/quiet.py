@@ -1,10 +1,49 @@
 """Keeps what the libraries say about themselves from users; what concerns their run is shown."""
 
 import logging
-import os
 import warnings
+
+from transformers.utils import logging as transformers_logging
+
+_NOTES = (
+    # advertisements for other products of Lightning's makers
+    "Tip: For seamless cloud",
+    # hardware that nobody asked for
+    "TPU available: False",
+    "GPU available: False",
+    # inner workings
+    "Loading `train_dataloader` to estimate number of stepping batches",
+    "Restoring states from the checkpoint path at",
+)
+"""Log messages that contain one of these are dropped."""
+
+_WARNINGS = (
+    # lightning 2.6.6 uses a name that torch 2.13 renames: utilities/_pytree.py
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+    # the collate step is light, and batches come from Arrow: workers cost more than they bring
+    r"The '\w+' does not have many workers",
+    # this project's sampler pads no rows in, and its metrics count each row once
+    r"Using `DistributedSampler` with the dataloaders",
+    # the number of steps an epoch is known and may be below `log_every_n_steps`
+    r"The number of training batches \(\d+\) is smaller than the logging interval",
+)
+"""Warnings whose message begins with one of these are dropped."""
+
+
+class _NoteFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return not any(note in message for note in _NOTES)
 
 
 def silence_upstream_notes() -> None:
     """Drop advertisements and notes that a user of this project cannot act on."""
-    pass
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            if not any(isinstance(known, _NoteFilter) for known in handler.filters):
+                handler.addFilter(_NoteFilter())
+    for pattern in _WARNINGS:
+        warnings.filterwarnings("ignore", message=pattern)
+    # the load report repeats that a pooler is left out; missing weights raise here, see pretrained
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -9,8 +9,8 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.prediction_writer import PredictionWriter
-from lit_mtl.callbacks.start_table import StartTable, data_table, group_table
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.commands.results import report
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
@@ -169,7 +169,7 @@ def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
         data,
         run=run,
         seed_everything_default=0,
-        trainer_defaults={"callbacks": [StartTable(), LearningRateMonitor("step")]},
+        trainer_defaults={"callbacks": [ConsoleReport(), LearningRateMonitor("step")]},
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"prog": "python -m lit_mtl", "default_env": True, "env_prefix": "LIT_MTL"},
         load_from_checkpoint_support=False,

@@ -1,6 +1,7 @@
-"""Shows once, before the first step, what will be learned from and how fast."""
+"""What a run prints: the data and the rates before the first step, a line a validation."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
 
@@ -10,8 +11,8 @@ from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.param_groups import group_rows
 
 
-class StartTable(Callback):
-    """Prints the data and the parameter groups of a run."""
+class ConsoleReport(Callback):
+    """Prints the data and the parameter groups of a run, and each validation's main metrics."""
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -21,6 +22,21 @@ class StartTable(Callback):
         if isinstance(datamodule, SentimentDataModule):
             print(data_table(datamodule), end="\n\n")
         print(group_table(pl_module), end="\n\n")
+
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print one line, which also a log file keeps."""
+        assert isinstance(pl_module, MultiTaskModule)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        parts = []
+        for name, task in pl_module.tasks.items():
+            value = pl_module.results["val"][name][task.primary_metric]
+            shown = "not defined" if value is None else f"{value:.4f}"
+            parts.append(f"{name} {task.primary_metric} {shown}")
+        step = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+        print(f"{step}: {', '.join(parts)}")
 
 
 def data_table(datamodule: SentimentDataModule) -> str:

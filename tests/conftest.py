@@ -1,0 +1,73 @@
+"""Real components in small: a tiny BERT with weights, the example sentences, the command line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from lit_mtl.cli import main
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE_FILES = ROOT / "examples" / "own_files"
+TINY_BERT = ROOT / "examples" / "tiny_bert"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def save_tiny_backbone(folder: Path, **changes: object) -> Path:
+    """Save a tiny BERT with random weights and a tokenizer, as a pre-trained one lies on disk."""
+    config = AutoConfig.from_pretrained(TINY_BERT)
+    config.update(changes)
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(TINY_BERT).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_backbone(tmp_path_factory.mktemp("tiny_bert"))
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def lit_mtl(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in this process as `python -m lit_mtl` would."""
+
+    def run(*args: str | Path) -> int:
+        words = [str(word) for word in args]
+        monkeypatch.setattr(sys, "argv", ["lit_mtl", *words])
+        return main(words)
+
+    return run
+
+
+@pytest.fixture
+def fit_arguments(tiny_bert: Path) -> list[str]:
+    """A run of two epochs on the example sentences; options behind it override these."""
+    return [
+        f"--data.path={EXAMPLE_FILES}",
+        "--data.batch_size=8",
+        "--data.val_fraction=0.2",
+        "--data.test_fraction=0.2",
+        f"--model.backbone={tiny_bert}",
+        "--model.lr=1e-3",
+        "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.log_every_n_steps=1",
+        "--trainer.enable_progress_bar=false",
+    ]
