@@ -41,6 +41,13 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_backbone(tmp_path_factory.mktemp("tiny_bert"))
 
 
+@pytest.fixture(scope="session")
+def steady_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny backbone without dropout, for comparisons by number."""
+    folder = tmp_path_factory.mktemp("steady_bert")
+    return save_tiny_backbone(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
 Run = Callable[..., int]
 
 

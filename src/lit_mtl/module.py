@@ -209,7 +209,8 @@ class MultiTaskModule(LightningModule):
             raise ConfigError(
                 "The schedule needs an end: set `trainer.max_epochs` or `trainer.max_steps`"
             )
-        optimizer = AdamW(self.param_groups())
+        # the fused step is the fastest, but cannot clip under the gradient scaler of 16-bit floats
+        optimizer = AdamW(self.param_groups(), fused=getattr(self.trainer, "scaler", None) is None)
         course = WarmupDecay(
             total_steps=int(total), warmup_fraction=self.warmup_fraction, shape=self.schedule
         )
@@ -252,7 +253,7 @@ class MultiTaskModule(LightningModule):
                     f"{own or ', '.join(self.tasks)}"
                 )
         missing = sorted(set(self.tasks) - set(found))
-        if missing and self.trainer.training:
+        if found and missing and self.trainer.training:
             raise ConfigError(f"The model has the tasks {missing}, for which there is no data")
 
     def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:

@@ -17,6 +17,9 @@ _NOTES = (
 )
 """Log messages that contain one of these are dropped."""
 
+_NOTE_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+"""The loggers behind Lightning's `rank_zero_info`."""
+
 _WARNINGS = (
     # lightning 2.6.6 uses a name that torch 2.13 renames: utilities/_pytree.py
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -38,10 +41,10 @@ class _NoteFilter(logging.Filter):
 
 def silence_upstream_notes() -> None:
     """Drop advertisements and notes that a user of this project cannot act on."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        for handler in logging.getLogger(name).handlers:
-            if not any(isinstance(known, _NoteFilter) for known in handler.filters):
-                handler.addFilter(_NoteFilter())
+    for name in _NOTE_LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, _NoteFilter) for known in logger.filters):
+            logger.addFilter(_NoteFilter())
     for pattern in _WARNINGS:
         warnings.filterwarnings("ignore", message=pattern)
     # the load report repeats that a pooler is left out; missing weights raise here, see pretrained

@@ -1,0 +1,42 @@
+import logging
+import warnings
+
+import pytest
+from lightning.pytorch.utilities import rank_zero_info
+
+from lit_mtl.commands.quiet import silence_upstream_notes
+from tests.conftest import Run
+
+
+NOTES = {
+    "💡 Tip: For seamless cloud logging and experiment tracking, try": False,
+    "TPU available: False, using: 0 TPU cores": False,
+    "GPU available: True (cuda), used: False": True,
+    "`Trainer.fit` stopped: `max_epochs=3` reached.": True,
+}
+
+
+def test_notes_are_dropped_and_messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    silence_upstream_notes()
+    with caplog.at_level(logging.INFO):
+        for message in NOTES:
+            rank_zero_info(message)
+    assert caplog.messages == [message for message, kept in NOTES.items() if kept]
+
+
+def test_only_known_warnings_are_dropped() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        silence_upstream_notes()
+        warnings.warn("The 'train_dataloader' does not have many workers", stacklevel=1)
+        warnings.warn("The loss is not finite", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["The loss is not finite"]
+
+
+def test_a_run_shows_no_advertisement(
+    lit_mtl: Run, fit_arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments) == 0
+    shown = "".join(capfd.readouterr())
+    for note in ("Tip:", "litlogger", "TPU", "LOAD REPORT", "Loading weights"):
+        assert note not in shown

@@ -1,0 +1,30 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lit_mtl.commands.results import report, task_table
+from lit_mtl.tasks import Classification
+
+RESULT = {"n": 4, "loss": 0.25, "accuracy": 0.75, "auroc": None, "confusion_matrix": [[1, 1], [0, 2]]}
+
+
+def test_the_table_has_a_row_a_split_and_a_dash_for_what_is_undefined() -> None:
+    lines = task_table("sentiment", {"val": RESULT, "test": {**RESULT, "n": 5}}).splitlines()
+    assert lines[0].split() == ["sentiment", "n", "loss", "accuracy", "auroc"]
+    assert lines[2].split() == ["val", "4", "0.2500", "0.7500", "-"]
+    assert lines[3].split()[:2] == ["test", "5"]
+
+
+def test_the_file_holds_everything_and_null_for_what_is_undefined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    results = {"test": {"sentiment": RESULT}}
+    tasks = {"sentiment": Classification(labels=("a", "b"))}
+    report(results, tasks=tasks, folder=folder, checkpoint="x.ckpt")
+    content = json.loads((folder / "results.json").read_text())
+    assert content["results"] == results
+    assert content["tasks"]["sentiment"]["labels"] == ["a", "b"]
+    assert content["checkpoint"] == "x.ckpt"
+    assert str(folder / "results.json") in capsys.readouterr().out

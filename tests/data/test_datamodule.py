@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.errors import ConfigError, DataError, MissingInputError
+from lit_mtl.tasks import Classification, Regression
+from tests.conftest import EXAMPLE_FILES
+
+
+def module(path: Path | None, tiny_bert: Path, **changes: object) -> SentimentDataModule:
+    options = {"tokenizer": str(tiny_bert), "val_fraction": 0.2, "test_fraction": 0.2, **changes}
+    return SentimentDataModule(None if path is None else str(path), **options)  # type: ignore[arg-type]
+
+
+def test_a_batch_holds_ids_masks_and_targets_of_its_rows(tiny_bert: Path) -> None:
+    data = module(EXAMPLE_FILES, tiny_bert, batch_size=6)
+    data.setup("fit")
+    assert data.corpus is not None
+    examples = data.corpus.splits["train"]
+    seen = []
+    for batch in data.train_dataloader():
+        assert batch["input_ids"].shape == batch["attention_mask"].shape
+        assert batch["attention_mask"].any(dim=0).all(), "no column is padding only"
+        for index, row in enumerate(batch["row_id"].tolist()):
+            seen.append(row)
+            ids = batch["input_ids"][index][batch["attention_mask"][index].bool()].tolist()
+            assert ids == data.tokenizer(examples[row].text)["input_ids"]
+            for name in ("sentiment", "score"):
+                assert bool(batch["labelled"][name][index]) == (name in examples[row].targets)
+                if name in examples[row].targets:
+                    expected = examples[row].targets[name]
+                    assert batch["targets"][name][index].item() == pytest.approx(expected)
+    assert sorted(seen) == list(range(len(examples)))
+
+
+def test_the_three_splits_are_apart_and_complete(tiny_bert: Path) -> None:
+    data = module(EXAMPLE_FILES, tiny_bert)
+    data.setup("fit")
+    texts = [set(data.datasets[split]["text"]) for split in ("train", "val", "test")]
+    assert sum(map(len, texts)) == len(set.union(*texts)) == 44
+
+
+def test_only_labels_only_scores_and_both(tiny_bert: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for name in ("positive", "negative"):
+        (labels / f"{name}.txt").write_bytes((EXAMPLE_FILES / f"{name}.txt").read_bytes())
+    found = []
+    for path in (labels, EXAMPLE_FILES / "scores.tsv", EXAMPLE_FILES):
+        data = module(path, tiny_bert)
+        data.setup("fit")
+        found.append(sorted(data.tasks))
+    assert found == [["sentiment"], ["score"], ["score", "sentiment"]]
+
+
+def test_several_tasks_of_one_kind_by_naming_their_files(tiny_bert: Path, tmp_path: Path) -> None:
+    topics = tmp_path / "topics"
+    topics.mkdir()
+    for label in ("sport", "film", "food"):
+        (topics / f"{label}.txt").write_text("".join(f"{label} {n}\n" for n in range(9)))
+    data = module(
+        None,
+        tiny_bert,
+        files={"sentiment": str(EXAMPLE_FILES), "topic": str(topics)},
+        tasks={"sentiment": Classification(), "topic": Classification()},
+    )
+    data.setup("fit")
+    assert data.tasks["topic"] == Classification(labels=("film", "food", "sport"))
+    assert data.tasks["sentiment"] == Classification(labels=("negative", "positive"))
+
+
+def test_long_sentences_are_cut_and_counted(tiny_bert: Path) -> None:
+    data = module(EXAMPLE_FILES, tiny_bert, max_length=8)
+    data.setup("fit")
+    lengths = [len(ids) for split in data.datasets.values() for ids in split["input_ids"]]
+    assert max(lengths) == 8
+    whole = module(EXAMPLE_FILES, tiny_bert)
+    whole.setup("fit")
+    uncut = [len(ids) for split in whole.datasets.values() for ids in split["input_ids"]]
+    assert data.truncated == sum(length > 8 for length in uncut) > 0
+    assert whole.truncated == 0
+    assert all(split["input_ids"][0][-1] == data.tokenizer.sep_token_id for split in data.datasets.values())
+
+
+def test_sentences_to_predict_come_from_a_file_or_the_test_split(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    text, table = tmp_path / "a.txt", tmp_path / "a.tsv"
+    text.write_text("one\n\ntwo\n")
+    table.write_text("id\ttext\n1\tone\n2\ttwo\n")
+    for path in (text, table):
+        data = module(None, tiny_bert, predict_path=str(path))
+        data.setup("predict")
+        assert data.predict_texts() == ["one", "two"]
+        rows = torch.cat([batch["row_id"] for batch in data.predict_dataloader()])
+        assert sorted(rows.tolist()) == [0, 1]
+    data = module(EXAMPLE_FILES, tiny_bert)
+    data.setup("predict")
+    assert data.predict_texts() == list(data.datasets["test"]["text"])
+
+
+def test_an_empty_split_is_refused_by_name(tiny_bert: Path) -> None:
+    data = module(EXAMPLE_FILES, tiny_bert, val_fraction=0.0)
+    data.setup("fit")
+    with pytest.raises(ConfigError, match="val split holds no sentence"):
+        data.val_dataloader()
+
+
+def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    for name in ("batch_size", "eval_batch_size", "max_length"):
+        with pytest.raises(ConfigError, match=f"`{name}`"):
+            module(EXAMPLE_FILES, tiny_bert, **{name: 0})
+    with pytest.raises(ConfigError, match="but got both"):
+        module(EXAMPLE_FILES, tiny_bert, files={"score": "x"})
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        module(None, tiny_bert).setup("fit")
+    with pytest.raises(ConfigError, match=r"score.*sentiment.*\['mood'\]"):
+        module(None, tiny_bert, files={"mood": "x"}).setup("fit")
+    with pytest.raises(MissingInputError, match="nowhere"):
+        module(None, tiny_bert, files={"score": "nowhere.tsv"}).setup("fit")
+    table = tmp_path / "a.tsv"
+    table.write_text("text\tscore\na\t9\n")
+    with pytest.raises(DataError, match=r"a\.tsv:2"):
+        module(table, tiny_bert, tasks={"score": Regression(low=0, high=1)}).setup("fit")
+
+
+def test_a_corpus_has_a_default_folder() -> None:
+    assert SentimentDataModule(corpus="tweets").path == Path("data/tweets")

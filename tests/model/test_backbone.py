@@ -1,0 +1,96 @@
+"""What is known of each family's layers, checked on a tiny model of it."""
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.backbone import LAYOUTS, Backbone
+from lit_mtl.optim.param_groups import Place
+from tests.model.families import FAMILIES, LAYERS, family_config
+
+
+def tiny(family: str) -> Backbone:
+    torch.manual_seed(0)
+    return Backbone(family_config(family))
+
+
+def test_every_family_is_tested() -> None:
+    assert set(FAMILIES) == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_parameter_has_a_place_and_every_depth_is_there(family: str) -> None:
+    backbone = tiny(family)
+    places = {backbone.place(name) for name, _ in backbone.transformer.named_parameters()}
+    expected = {Place("embeddings", LAYERS + 1)}
+    expected |= {Place(f"layer_{layer}", LAYERS - layer) for layer in range(LAYERS)}
+    assert places == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_parameter_acts_at_its_depth_and_not_below(family: str) -> None:
+    """The output of the lowest layers does not change with a parameter that stands higher."""
+    backbone = tiny(family).eval()
+    ids = torch.arange(5, 15).unsqueeze(0)
+    arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def states() -> list[torch.Tensor]:
+        with torch.no_grad():
+            return list(backbone.transformer(**arguments, output_hidden_states=True).hidden_states)
+
+    before = states()
+    for name, parameter in backbone.transformer.named_parameters():
+        saved = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.add_(torch.randn_like(parameter))
+        changed = [not torch.equal(a, b) for a, b in zip(before, states(), strict=True)]
+        with torch.no_grad():
+            parameter.copy_(saved)
+        first = changed.index(True) if any(changed) else len(changed)
+        # hidden_states[0] is the embeddings' output, [k] that of layer k - 1
+        assert first >= LAYERS + 1 - backbone.place(name).depth, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_parameter_gets_a_gradient(family: str) -> None:
+    backbone = tiny(family)
+    ids = torch.arange(5, 45).view(2, 20)
+    weight = torch.randn(2, 20, 16)
+    (backbone(ids, torch.ones_like(ids)) * weight).sum().backward()
+    without = [n for n, p in backbone.transformer.named_parameters() if p.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_side_and_amount_of_padding_do_not_matter(family: str) -> None:
+    backbone = tiny(family).eval()
+    ids = torch.randint(5, 50, (1, 9), generator=torch.Generator().manual_seed(1))
+    pad = torch.full((1, 4), int(family_config(family).pad_token_id))
+    real, none = torch.ones_like(ids), torch.zeros_like(pad)
+    with torch.no_grad():
+        alone = backbone(ids, real)
+        right = backbone(torch.cat([ids, pad], 1), torch.cat([real, none], 1))[:, :9]
+        left = backbone(torch.cat([pad, ids], 1), torch.cat([none, real], 1))[:, 4:]
+        other = backbone(ids.roll(1, 1), real)
+    torch.testing.assert_close(right, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(left, alone, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(other, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_are_those_of_transformers_itself(family: str) -> None:
+    backbone = tiny(family).eval()
+    ids = torch.randint(5, 50, (2, 12), generator=torch.Generator().manual_seed(2))
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        expected = backbone.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        torch.testing.assert_close(backbone(ids, mask), expected)
+
+
+def test_a_repeated_layer_and_an_unknown_name_are_refused() -> None:
+    albert = AutoConfig.for_model("albert", hidden_size=16, num_attention_heads=2)
+    with pytest.raises(ConfigError, match=r"bert.*modernbert.*'albert'"):
+        Backbone(albert)
+    with pytest.raises(ConfigError, match=r"pooler\.dense\.weight"):
+        tiny("bert").place("pooler.dense.weight")

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.optim.param_groups import Rates, build_param_groups
+from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks.base import Task
+from tests.model.families import FAMILIES, family_config
+
+TASKS: dict[str, Task] = {
+    "sentiment": Classification(labels=("negative", "positive")),
+    "topic": Classification(labels=("a", "b", "c")),
+    "score": Regression(low=-4, high=4, center=0.1, scale=1.5),
+}
+
+
+def model(family: str = "bert") -> MultiTaskModel:
+    torch.manual_seed(0)
+    return MultiTaskModel(family_config(family), tasks=TASKS, architecture=Architecture())
+
+
+IDS = torch.arange(5, 25).view(2, 10)
+MASK = torch.ones_like(IDS)
+
+
+def test_one_pass_gives_the_embedding_and_every_head() -> None:
+    output = model()(IDS, MASK)
+    assert output.sentence_embedding.shape == (2, 256)
+    shapes = {name: tuple(head.shape) for name, head in output.heads.items()}
+    assert shapes == {"sentiment": (2, 2), "topic": (2, 3), "score": (2, 1)}
+
+
+def test_the_encoder_runs_once_for_all_heads() -> None:
+    network, calls = model(), []
+    network.encoder.backbone.register_forward_hook(lambda *_: calls.append(1))
+    network(IDS, MASK)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_groups_cover_every_family(family: str) -> None:
+    network = model(family)
+    groups = build_param_groups(network, places=network.places(), rates=Rates(lr=1.0, layer_decay=0.5))
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    rates = {group["name"].split("/")[0]: group["lr"] for group in groups}
+    expected = {"heads": 1.0, "projection": 1.0, "layer_2": 0.5, "layer_1": 0.25, "layer_0": 0.125}
+    assert rates == {**expected, "embeddings": 0.0625}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_is_rebuilt_from_its_spec_and_its_weights(family: str) -> None:
+    network = model(family).eval()
+    rebuilt = MultiTaskModel.from_spec(network.spec()).eval()
+    rebuilt.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        assert torch.equal(
+            network(IDS, MASK).sentence_embedding, rebuilt(IDS, MASK).sentence_embedding
+        )
+    assert rebuilt.tasks == network.tasks
+    assert rebuilt.spec() == network.spec()
+
+
+def test_weights_come_from_the_backbone_unless_random_ones_are_asked_for(tiny_bert: Path) -> None:
+    one, two, random = (
+        MultiTaskModel.from_backbone(str(tiny_bert), tasks=TASKS, pretrained=pretrained)
+        for pretrained in (True, True, False)
+    )
+    name = "embeddings.word_embeddings.weight"
+    weights = [dict(m.encoder.backbone.transformer.named_parameters())[name] for m in (one, two, random)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_no_task_a_bad_name_and_another_format_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        MultiTaskModel(family_config("bert"), tasks={}, architecture=Architecture())
+    bad: dict[str, Task] = {"my task": TASKS["score"]}
+    with pytest.raises(ConfigError, match="'my task'"):
+        MultiTaskModel(family_config("bert"), tasks=bad, architecture=Architecture())
+    with pytest.raises(ConfigError, match="format"):
+        MultiTaskModel.from_spec({**model().spec(), "format": 99})

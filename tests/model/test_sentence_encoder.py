@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.backbone import Backbone
+from lit_mtl.model.sentence_encoder import SentenceEncoder
+from tests.model.families import family_config
+
+
+def encoder(**changes: object) -> SentenceEncoder:
+    torch.manual_seed(0)
+    options = {"pooling": "mean", "embedding_dim": 8, "normalize": False, **changes}
+    return SentenceEncoder(Backbone(family_config("bert")), **options).eval()  # type: ignore[arg-type]
+
+
+def sentences() -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    lengths = [3, 12, 7, 12, 5]
+    ids = torch.randint(5, 50, (5, 12), generator=random)
+    mask = (torch.arange(12) < torch.tensor(lengths)[:, None]).to(torch.int64)
+    return ids * mask, mask
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_batch_order_and_company_do_not_change_an_embedding(pooling: str) -> None:
+    model = encoder(pooling=pooling)
+    ids, mask = sentences()
+    order = torch.tensor([4, 2, 0, 3, 1])
+    with torch.no_grad():
+        together = model(ids, mask)
+        shuffled = model(ids[order], mask[order])
+        alone = torch.cat(
+            [model(ids[[row], : mask[row].sum()], mask[[row], : mask[row].sum()]) for row in range(5)]
+        )
+    torch.testing.assert_close(shuffled, together[order], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_padding_side_does_not_change_an_embedding(pooling: str) -> None:
+    model = encoder(pooling=pooling)
+    ids, mask = sentences()
+    left = [torch.roll(ids[row], int(12 - mask[row].sum())) for row in range(5)]
+    left_mask = mask.flip(1)
+    with torch.no_grad():
+        found = model(torch.stack(left), left_mask)
+        torch.testing.assert_close(found, model(ids, mask), atol=1e-5, rtol=1e-5)
+
+
+def test_the_projection_starts_semi_orthogonal_and_without_bias() -> None:
+    projection = encoder().projection
+    weight = projection.weight.detach()
+    torch.testing.assert_close(weight @ weight.T, torch.eye(8), atol=1e-5, rtol=1e-5)
+    assert not projection.bias.detach().any()
+
+
+def test_normalize_keeps_the_direction_and_sets_the_length() -> None:
+    ids, mask = sentences()
+    with torch.no_grad():
+        raw, unit = encoder()(ids, mask), encoder(normalize=True)(ids, mask)
+    torch.testing.assert_close(unit, raw / raw.norm(dim=-1, keepdim=True))
+    assert not torch.allclose(raw.norm(dim=-1), torch.ones(5), atol=0.05)
+
+
+def test_an_empty_embedding_is_refused() -> None:
+    with pytest.raises(ConfigError, match="embedding_dim"):
+        encoder(embedding_dim=0)

@@ -1,0 +1,15 @@
+import pytest
+
+from lit_mtl.errors import ConfigError, DataError, LitMTLError, MissingInputError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "builtin"),
+    [(ConfigError, 2, ValueError), (DataError, 65, ValueError), (MissingInputError, 66, OSError)],
+)
+def test_each_kind_has_its_exit_code_and_a_builtin_base(
+    error: type[LitMTLError], code: int, builtin: type[Exception]
+) -> None:
+    assert error.exit_code == code
+    assert issubclass(error, builtin)
+    assert str(error("what was found")) == "what was found"

@@ -1,0 +1,237 @@
+"""The LightningModule under a real Trainer."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch.utils.data import DataLoader
+
+from lit_mtl.data.datamodule import Batch, SentimentDataModule
+from lit_mtl.errors import ConfigError
+from lit_mtl.evaluation import scalars
+from lit_mtl.module import SELECTION_KEY, MultiTaskModule
+from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks.base import Task
+from tests.conftest import EXAMPLE_FILES
+
+TASKS: dict[str, Task] = {
+    "sentiment": Classification(labels=("negative", "positive")),
+    "score": Regression(low=-4, high=4, center=0.0, scale=1.0),
+}
+
+
+class Recorder(Callback):
+    """Keeps what is there just before the first optimizer step, and the logged keys."""
+
+    def __init__(self) -> None:
+        self.gradients: dict[str, torch.Tensor] = {}
+        self.loss = float("nan")
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.gradients = {
+            name: parameter.grad.clone()
+            for name, parameter in pl_module.named_parameters()
+            if parameter.grad is not None
+        }
+        self.loss = float(trainer.callback_metrics["train/loss"])
+
+
+def trainer(folder: Path, *callbacks: Callback, **options: object) -> Trainer:
+    settings = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}
+    return Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def datamodule(tiny_bert: Path, **options: object) -> SentimentDataModule:
+    settings = {"batch_size": 8, "val_fraction": 0.2, "test_fraction": 0.2, **options}
+    return SentimentDataModule(str(EXAMPLE_FILES), tokenizer=str(tiny_bert), **settings)  # type: ignore[arg-type]
+
+
+def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
+    """Four rows; `fill` stands where a target is missing."""
+    targets = {"sentiment": [1, 0, 1, 0], "score": [2.0, -1.0, 0.5, -3.0]}
+    types = {"sentiment": torch.int64, "score": torch.float32}
+    return Batch(
+        input_ids=torch.arange(5, 45).view(4, 10),
+        attention_mask=torch.ones(4, 10, dtype=torch.int64),
+        row_id=torch.arange(4),
+        targets={
+            name: torch.tensor(
+                [value if seen else fill for value, seen in zip(values, labelled[name], strict=True)],
+                dtype=types[name],
+            )
+            for name, values in targets.items()
+        },
+        labelled={name: torch.tensor(mask) for name, mask in labelled.items()},
+    )
+
+
+def fit_one(module: MultiTaskModule, batch: Batch, folder: Path, recorder: Recorder) -> None:
+    loader: DataLoader[Batch] = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+    trainer(folder, recorder, max_steps=1).fit(module, loader)
+
+
+def record_step(tiny_bert: Path, tmp_path: Path, batch: Batch) -> Recorder:
+    seed_everything(0)
+    module, recorder = MultiTaskModule(str(tiny_bert)), Recorder()
+    module.build(TASKS)
+    fit_one(module, batch, tmp_path, recorder)
+    return recorder
+
+
+def head_gradient(recorder: Recorder, task: str) -> torch.Tensor:
+    return recorder.gradients[f"_network.heads.{task}.1.weight"]
+
+
+SOME = {"sentiment": [True, False, True, False], "score": [False, True, True, False]}
+NONE = {"sentiment": [False] * 4, "score": [True] * 4}
+
+
+def test_what_stands_in_unlabelled_rows_has_no_effect(tiny_bert: Path, tmp_path: Path) -> None:
+    one = record_step(tiny_bert, tmp_path, one_batch(labelled=SOME, fill=0))
+    other = record_step(tiny_bert, tmp_path, one_batch(labelled=SOME, fill=1))
+    assert one.loss == other.loss
+    for name, gradient in one.gradients.items():
+        assert torch.equal(gradient, other.gradients[name]), name
+    full = record_step(tiny_bert, tmp_path, one_batch(labelled={k: [True] * 4 for k in SOME}))
+    assert not torch.equal(head_gradient(one, "score"), head_gradient(full, "score"))
+
+
+def test_a_head_without_labelled_rows_gets_a_zero_gradient(tiny_bert: Path, tmp_path: Path) -> None:
+    recorder = record_step(tiny_bert, tmp_path, one_batch(labelled=NONE))
+    assert not head_gradient(recorder, "sentiment").any()
+    assert head_gradient(recorder, "score").any()
+
+
+def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
+    steady_bert: Path, tmp_path: Path
+) -> None:
+    batch = one_batch(labelled=SOME)
+    weighted: dict[str, Task] = {
+        "sentiment": Classification(labels=("negative", "positive"), weight=0.5),
+        "score": Regression(low=-4, high=4, center=0.0, scale=1.0, weight=2.0),
+    }
+    module, recorder = MultiTaskModule(str(steady_bert), head_dropout=0.0), Recorder()
+    module.build(weighted)
+    heads = module.network(batch["input_ids"], batch["attention_mask"]).heads
+    entropy = torch.nn.functional.cross_entropy(heads["sentiment"][[0, 2]], torch.tensor([1, 1]))
+    error = (heads["score"][[1, 2], 0] - torch.tensor([-1.0, 0.5])).square().mean()
+    fit_one(module, batch, tmp_path, recorder)
+    assert recorder.loss == pytest.approx((0.5 * entropy + 2.0 * error).item())
+
+
+def test_every_parameter_gets_a_gradient_and_moves(tiny_bert: Path, tmp_path: Path) -> None:
+    seed_everything(0)
+    module, recorder = MultiTaskModule(str(tiny_bert)), Recorder()
+    module.build(TASKS)
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    fit_one(module, one_batch(labelled=SOME), tmp_path, recorder)
+    assert set(recorder.gradients) == set(before)
+    still = [name for name, parameter in module.named_parameters() if parameter.equal(before[name])]
+    assert still == []
+
+
+def train(tiny_bert: Path, folder: Path, seed: int) -> MultiTaskModule:
+    seed_everything(seed, workers=True)
+    module = MultiTaskModule(str(tiny_bert), lr=1e-3)
+    trainer(folder, max_epochs=2).fit(module, datamodule=datamodule(tiny_bert, seed=seed))
+    return module
+
+
+def test_the_same_seed_gives_identical_weights_and_another_one_does_not(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    states = [train(tiny_bert, tmp_path, seed).state_dict() for seed in (1, 1, 2)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_training_learns_what_the_files_say(tiny_bert: Path, tmp_path: Path) -> None:
+    seed_everything(0, workers=True)
+    module = MultiTaskModule(str(tiny_bert), lr=3e-3, layer_decay=1.0)
+    data = datamodule(tiny_bert)
+    runner = trainer(tmp_path, max_epochs=60)
+    runner.fit(module, datamodule=data)
+    data.datasets["test"] = data.datasets["train"]
+    runner.test(module, datamodule=data, verbose=False)
+    assert module.results["test"]["sentiment"]["accuracy"] == 1.0
+    assert module.results["test"]["score"]["pearson"] > 0.95
+
+
+def test_metric_keys_are_the_documented_ones(tiny_bert: Path, tmp_path: Path) -> None:
+    module, runner = MultiTaskModule(str(tiny_bert)), trainer(tmp_path)
+    runner.fit(module, datamodule=datamodule(tiny_bert))
+    keys = set(runner.callback_metrics)
+    assert SELECTION_KEY in keys
+    assert {"val/sentiment/accuracy", "val/sentiment/f1_macro", "val/score/pearson"} <= keys
+    assert {"train/loss", "train/score/loss", "train/sentiment/loss", "val/loss"} <= keys
+
+
+def test_metrics_do_not_depend_on_the_batch_size(tiny_bert: Path, tmp_path: Path) -> None:
+    module, found = MultiTaskModule(str(tiny_bert)), []
+    for size in (1, 7, 64):
+        data = datamodule(tiny_bert, eval_batch_size=size)
+        trainer(tmp_path).validate(module, datamodule=data, verbose=False)
+        found.append(module.results["val"])
+    for results in found[1:]:
+        for name, result in results.items():
+            assert scalars(result) == pytest.approx(scalars(found[0][name]), rel=1e-4)
+            assert result.get("confusion_matrix") == found[0][name].get("confusion_matrix")
+
+
+def test_an_endless_schedule_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    module = MultiTaskModule(str(tiny_bert))
+    with pytest.raises(ConfigError, match="max_epochs"):
+        trainer(tmp_path, max_epochs=-1).fit(module, datamodule=datamodule(tiny_bert))
+
+
+def test_lightnings_own_loading_rebuilds_the_module(tiny_bert: Path, tmp_path: Path) -> None:
+    module, runner = MultiTaskModule(str(tiny_bert)), trainer(tmp_path)
+    runner.fit(module, datamodule=datamodule(tiny_bert))
+    path = tmp_path / "model.ckpt"
+    runner.save_checkpoint(path)
+    loaded = MultiTaskModule.load_from_checkpoint(path, weights_only=True)
+    state = module.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in loaded.state_dict().items())
+    assert loaded.tasks == module.tasks
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    module, runner = MultiTaskModule(str(tiny_bert)), trainer(tmp_path)
+    runner.fit(module, datamodule=datamodule(tiny_bert))
+    path = tmp_path / "model.ckpt"
+    runner.save_checkpoint(path)
+    other = MultiTaskModule(str(tiny_bert), pooling="max")
+    with pytest.raises(ConfigError, match=r"another `architecture`.*mean.*max"):
+        trainer(tmp_path).fit(
+            other, datamodule=datamodule(tiny_bert), ckpt_path=path, weights_only=True
+        )
+
+
+def test_data_that_does_not_fit_the_model_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    module = MultiTaskModule(str(tiny_bert))
+    module.build({"sentiment": Classification(labels=("bad", "good"))})
+    with pytest.raises(ConfigError, match=r"sentiment.*negative"):
+        trainer(tmp_path).validate(module, datamodule=datamodule(tiny_bert), verbose=False)
+    extra = MultiTaskModule(str(tiny_bert))
+    data = datamodule(tiny_bert)
+    data.setup("fit")
+    extra.build({**data.tasks, "topic": Classification(labels=("a", "b"))})
+    with pytest.raises(ConfigError, match=r"\['topic'\]"):
+        trainer(tmp_path).fit(extra, datamodule=data)
+    trainer(tmp_path).validate(extra, datamodule=data, verbose=False)
+    assert extra.results["val"]["topic"]["n"] == 0
+
+
+def test_without_tasks_there_is_no_network(tiny_bert: Path) -> None:
+    with pytest.raises(ConfigError, match="not built"):
+        _ = MultiTaskModule(str(tiny_bert)).network
