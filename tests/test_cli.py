@@ -14,7 +14,9 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'lightning', 'transformers', 'jsonargparse'} & set(sys.modules)\n"
         "sys.exit(code or bool(heavy))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == help_text().strip()
     for name in COMMANDS:
         assert f"\n  {name} " in done.stdout
@@ -40,9 +42,7 @@ def test_an_expected_failure_is_one_readable_line_with_its_exit_code(
 ) -> None:
     assert lit_mtl("embed", "--ckpt_path", "nowhere.ckpt", "a") == 66
     captured = capsys.readouterr()
-    assert captured.err == (
-        "lit_mtl embed: nowhere.ckpt: expected a checkpoint file, found none\n"
-    )
+    assert captured.err == ("lit_mtl embed: nowhere.ckpt: expected a checkpoint file, found none\n")
 
 
 def test_public_names_load_on_first_use() -> None:

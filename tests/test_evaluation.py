@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lit_mtl.evaluation import SplitOutputs, measure, scalars, selection
+from lit_mtl.evaluation import SplitOutputs, TaskResult, measure, scalars, selection
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
 
@@ -51,14 +51,23 @@ def test_a_split_without_labelled_rows_has_no_metrics_but_a_count() -> None:
     result = SplitOutputs(LABEL).compute()
     assert result["n"] == 0
     assert result["confusion_matrix"] == [[0, 0], [0, 0]]
-    assert scalars(result) == {"n": 0, "loss": None, "accuracy": None, "f1_macro": None, "auroc": None}
+    assert scalars(result) == {
+        "n": 0,
+        "loss": None,
+        "accuracy": None,
+        "f1_macro": None,
+        "auroc": None,
+    }
 
 
 def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
     tasks: dict[str, Task] = {"s": LABEL, "r": SCORE}
-    results = {"s": {"n": 9, "accuracy": 0.9}, "r": {"n": 9, "pearson": 0.5}}
+    results: dict[str, TaskResult] = {"s": {"n": 9, "accuracy": 0.9}, "r": {"n": 9, "pearson": 0.5}}
     assert selection(results, tasks) == pytest.approx(0.7)
     results["r"]["n"] = 0
     assert selection(results, tasks) == pytest.approx(0.9)
-    undefined = {"s": {"n": 9, "accuracy": 0.9}, "r": {"n": 1, "pearson": None}}
+    undefined: dict[str, TaskResult] = {
+        "s": {"n": 9, "accuracy": 0.9},
+        "r": {"n": 1, "pearson": None},
+    }
     assert selection(undefined, tasks) == pytest.approx(0.45)

@@ -1,11 +1,12 @@
 """The LightningModule under a real Trainer."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.data.datamodule import Batch, SentimentDataModule
 from lit_mtl.errors import ConfigError
@@ -39,7 +40,7 @@ class Recorder(Callback):
         self.loss = float(trainer.callback_metrics["train/loss"])
 
 
-def trainer(folder: Path, *callbacks: Callback, **options: object) -> Trainer:
+def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
     settings = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **options}
     return Trainer(
         accelerator="cpu",
@@ -47,18 +48,21 @@ def trainer(folder: Path, *callbacks: Callback, **options: object) -> Trainer:
         callbacks=list(callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
-        **settings,  # type: ignore[arg-type]
+        **settings,
     )
 
 
-def datamodule(tiny_bert: Path, **options: object) -> SentimentDataModule:
+def datamodule(tiny_bert: Path, **options: Any) -> SentimentDataModule:
     settings = {"batch_size": 8, "val_fraction": 0.2, "test_fraction": 0.2, **options}
-    return SentimentDataModule(str(EXAMPLE_FILES), tokenizer=str(tiny_bert), **settings)  # type: ignore[arg-type]
+    return SentimentDataModule(str(EXAMPLE_FILES), tokenizer=str(tiny_bert), **settings)
 
 
 def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
     """Four rows; `fill` stands where a target is missing."""
-    targets = {"sentiment": [1, 0, 1, 0], "score": [2.0, -1.0, 0.5, -3.0]}
+    targets: dict[str, list[float]] = {
+        "sentiment": [1, 0, 1, 0],
+        "score": [2.0, -1.0, 0.5, -3.0],
+    }
     types = {"sentiment": torch.int64, "score": torch.float32}
     return Batch(
         input_ids=torch.arange(5, 45).view(4, 10),
@@ -66,7 +70,10 @@ def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
         row_id=torch.arange(4),
         targets={
             name: torch.tensor(
-                [value if seen else fill for value, seen in zip(values, labelled[name], strict=True)],
+                [
+                    value if seen else fill
+                    for value, seen in zip(values, labelled[name], strict=True)
+                ],
                 dtype=types[name],
             )
             for name, values in targets.items()
@@ -76,7 +83,7 @@ def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
 
 
 def fit_one(module: MultiTaskModule, batch: Batch, folder: Path, recorder: Recorder) -> None:
-    loader: DataLoader[Batch] = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+    loader: DataLoader[Batch] = DataLoader(cast(Dataset[Batch], [batch]), batch_size=None)
     trainer(folder, recorder, max_steps=1).fit(module, loader)
 
 

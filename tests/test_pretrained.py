@@ -30,7 +30,9 @@ def test_what_is_not_there_is_named_with_the_choices(tmp_path: Path) -> None:
         pretrained.load_tokenizer(str(empty))
 
 
-def test_a_folder_without_weights_is_not_filled_with_random_ones(tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_not_filled_with_random_ones(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(tiny_bert, folder)
     config = pretrained.load_config(str(folder))
@@ -48,7 +50,9 @@ def test_a_folder_without_weights_is_not_filled_with_random_ones(tiny_bert: Path
 def test_half_precision_weights_are_read_as_float32(tiny_bert: Path, tmp_path: Path) -> None:
     folder = tmp_path / "half"
     shutil.copytree(tiny_bert, folder)
-    weights = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}
+    weights = {
+        name: value.half() for name, value in load_file(folder / "model.safetensors").items()
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model = pretrained.load_backbone(
         str(folder), pretrained.load_config(str(folder)), add_pooling_layer=False

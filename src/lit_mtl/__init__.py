@@ -18,7 +18,7 @@ _PUBLIC = {
     "load_checkpoint": "lit_mtl.artifact.bundle",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ Shapes: B rows, T tokens.
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -22,7 +21,7 @@ from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
 from lit_mtl.optim.param_groups import Rates, build_param_groups
 from lit_mtl.optim.schedules import Shape, WarmupDecay
-from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer, read_spec
+from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer
 from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"

@@ -58,9 +58,11 @@ def resolve(name: str) -> str:
 def load_config(name: str) -> PreTrainedConfig:
     """Read a backbone's configuration."""
     try:
-        return AutoConfig.from_pretrained(resolve(name), **_LOCAL)
+        config = AutoConfig.from_pretrained(resolve(name), **_LOCAL)
     except (OSError, ValueError) as error:
         raise _unavailable(name, error) from error
+    assert isinstance(config, PreTrainedConfig)
+    return config
 
 
 def config_from_json(text: str) -> PreTrainedConfig:

@@ -61,7 +61,9 @@ def test_a_long_list_is_shown_in_part_and_says_so() -> None:
     assert "... and 28 more" in text
 
 
-def test_wrong_use_is_refused(tmp_path: Path, lit_mtl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_use_is_refused(
+    tmp_path: Path, lit_mtl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=r"\.npy"):
         save_array(torch.zeros(1, 2), tmp_path / "a.txt")
     monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))

@@ -7,7 +7,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from lit_mtl.commands.quiet import silence_upstream_notes
 from tests.conftest import Run
 
-
 NOTES = {
     "💡 Tip: For seamless cloud logging and experiment tracking, try": False,
     "TPU available: False, using: 0 TPU cores": False,

@@ -6,7 +6,13 @@ import pytest
 from lit_mtl.commands.results import report, task_table
 from lit_mtl.tasks import Classification
 
-RESULT = {"n": 4, "loss": 0.25, "accuracy": 0.75, "auroc": None, "confusion_matrix": [[1, 1], [0, 2]]}
+RESULT = {
+    "n": 4,
+    "loss": 0.25,
+    "accuracy": 0.75,
+    "auroc": None,
+    "confusion_matrix": [[1, 1], [0, 2]],
+}
 
 
 def test_the_table_has_a_row_a_split_and_a_dash_for_what_is_undefined() -> None:

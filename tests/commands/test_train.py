@@ -61,12 +61,19 @@ def test_test_and_validate_give_the_numbers_that_fit_reported(
         assert found == {split: reported[split]}
 
 
-def test_predict_writes_one_line_a_sentence_in_order(lit_mtl: Run, fit_arguments: list[str]) -> None:
+def test_predict_writes_one_line_a_sentence_in_order(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
     assert lit_mtl("fit", *fit_arguments) == 0
     best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
     texts = ["short", "a much longer sentence than the first one", "middle sized text"]
     Path("new.txt").write_text("\n".join(texts))
-    arguments = ["--ckpt_path", best, "--data.predict_path=new.txt", "--predictions.output=out.jsonl"]
+    arguments = [
+        "--ckpt_path",
+        best,
+        "--data.predict_path=new.txt",
+        "--predictions.output=out.jsonl",
+    ]
     assert lit_mtl("predict", "--trainer.enable_progress_bar=false", *arguments) == 0
     rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [row["text"] for row in rows] == texts
@@ -84,7 +91,9 @@ def test_groups_shows_the_table_without_training(
     assert not list(Path("lightning_logs").glob("**/*.ckpt"))
 
 
-def config_of(lit_mtl: Run, capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, object]:
+def config_of(
+    lit_mtl: Run, capsys: pytest.CaptureFixture[str], *words: str | Path
+) -> dict[str, object]:
     capsys.readouterr()
     with pytest.raises(SystemExit, match="0"):
         lit_mtl("fit", *words, "--print_config")
@@ -168,9 +177,12 @@ def test_a_checkpoint_cannot_name_a_class_to_import(
     (tmp_path / "hostile_module.py").write_text(f"open({str(marker)!r}, 'w')\nclass X: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     content = torch.load(best, weights_only=True)
-    content["hyper_parameters"] = {"_class_path": "hostile_module.X", "lr": {"class_path": "hostile_module.X"}}
+    content["hyper_parameters"] = {
+        "_class_path": "hostile_module.X",
+        "lr": {"class_path": "hostile_module.X"},
+    }
     torch.save(content, best)
-    lit_mtl("test", *fit_arguments[:-2], "--ckpt_path", best)
+    assert lit_mtl("test", *fit_arguments, "--ckpt_path", best) == 0
     assert not marker.exists()
 
 

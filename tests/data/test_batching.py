@@ -71,9 +71,7 @@ def test_rows_of_similar_length_meet_and_others_too_over_the_epochs() -> None:
     grouped = training_batches(lengths, batch_size=32, seed=0, epoch=0)
     assert padding(lengths, grouped) < 0.1 < 0.4 < padding(lengths, [list(b) for b in plain])
     other = training_batches(lengths, batch_size=32, seed=0, epoch=1)
-    partners = [
-        next(set(batch) for batch in batches if 0 in batch) for batches in (grouped, other)
-    ]
+    partners = [next(set(batch) for batch in batches if 0 in batch) for batches in (grouped, other)]
     assert partners[0] != partners[1]
 
 

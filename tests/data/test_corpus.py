@@ -38,7 +38,10 @@ def test_rows_are_joined_by_text_and_missing_targets_stay_missing(tmp_path: Path
         "label only": {"sentiment": 1},
         "score only": {"score": -1.0},
     }
-    assert (built.read, built.unlabelled) == ({"sentiment": 3, "score": 4}, {"sentiment": 0, "score": 1})
+    assert (built.read, built.unlabelled) == (
+        {"sentiment": 3, "score": 4},
+        {"sentiment": 0, "score": 1},
+    )
     assert [built.labelled("train", name) for name in TASKS] == [3, 3]
 
 
@@ -70,7 +73,9 @@ def test_repeated_scores_are_averaged_and_counted(tmp_path: Path) -> None:
 
 def test_a_sentence_with_two_labels_is_refused_with_both_places(tmp_path: Path) -> None:
     files(tmp_path, positive="odd\n", negative="fine\nodd\n")
-    with pytest.raises(DataError, match=r"negative\.txt:2 says negative; .*positive\.txt:1 says pos"):
+    with pytest.raises(
+        DataError, match=r"negative\.txt:2 says negative; .*positive\.txt:1 says pos"
+    ):
         corpus(tmp_path)
 
 

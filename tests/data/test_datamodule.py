@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from lit_mtl.tasks import Classification, Regression
 from tests.conftest import EXAMPLE_FILES
 
 
-def module(path: Path | None, tiny_bert: Path, **changes: object) -> SentimentDataModule:
+def module(path: Path | None, tiny_bert: Path, **changes: Any) -> SentimentDataModule:
     options = {"tokenizer": str(tiny_bert), "val_fraction": 0.2, "test_fraction": 0.2, **changes}
-    return SentimentDataModule(None if path is None else str(path), **options)  # type: ignore[arg-type]
+    return SentimentDataModule(None if path is None else str(path), **options)
 
 
 def test_a_batch_holds_ids_masks_and_targets_of_its_rows(tiny_bert: Path) -> None:
@@ -81,7 +82,9 @@ def test_long_sentences_are_cut_and_counted(tiny_bert: Path) -> None:
     uncut = [len(ids) for split in whole.datasets.values() for ids in split["input_ids"]]
     assert data.truncated == sum(length > 8 for length in uncut) > 0
     assert whole.truncated == 0
-    assert all(split["input_ids"][0][-1] == data.tokenizer.sep_token_id for split in data.datasets.values())
+    assert all(
+        split["input_ids"][0][-1] == data.tokenizer.sep_token_id for split in data.datasets.values()
+    )
 
 
 def test_sentences_to_predict_come_from_a_file_or_the_test_split(

@@ -10,7 +10,7 @@ from tests.data.archive import LICENCE, build_archive
 
 MOVIES = (
     b"1\t2.5\tA good film.\r\n2\t-1.5\tA bad film.\r\n3\t0\tA film.\r\n"
-    b"4\t1.0\tTwice.\r\n5\t-3.0\t Twice.\r\n6\t-0.25\tCaf\xc3\xa9 \"noir\"."
+    b'4\t1.0\tTwice.\r\n5\t-3.0\t Twice.\r\n6\t-0.25\tCaf\xc3\xa9 "noir".'
 )
 
 

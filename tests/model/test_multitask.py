@@ -43,7 +43,9 @@ def test_the_encoder_runs_once_for_all_heads() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_groups_cover_every_family(family: str) -> None:
     network = model(family)
-    groups = build_param_groups(network, places=network.places(), rates=Rates(lr=1.0, layer_decay=0.5))
+    groups = build_param_groups(
+        network, places=network.places(), rates=Rates(lr=1.0, layer_decay=0.5)
+    )
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     rates = {group["name"].split("/")[0]: group["lr"] for group in groups}
     expected = {"heads": 1.0, "projection": 1.0, "layer_2": 0.5, "layer_1": 0.25, "layer_0": 0.125}
@@ -69,7 +71,9 @@ def test_weights_come_from_the_backbone_unless_random_ones_are_asked_for(tiny_be
         for pretrained in (True, True, False)
     )
     name = "embeddings.word_embeddings.weight"
-    weights = [dict(m.encoder.backbone.transformer.named_parameters())[name] for m in (one, two, random)]
+    weights = [
+        dict(m.encoder.backbone.transformer.named_parameters())[name] for m in (one, two, random)
+    ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

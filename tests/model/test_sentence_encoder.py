@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,10 +9,10 @@ from lit_mtl.model.sentence_encoder import SentenceEncoder
 from tests.model.families import family_config
 
 
-def encoder(**changes: object) -> SentenceEncoder:
+def encoder(**changes: Any) -> SentenceEncoder:
     torch.manual_seed(0)
-    options = {"pooling": "mean", "embedding_dim": 8, "normalize": False, **changes}
-    return SentenceEncoder(Backbone(family_config("bert")), **options).eval()  # type: ignore[arg-type]
+    options: dict[str, Any] = {"pooling": "mean", "embedding_dim": 8, "normalize": False, **changes}
+    return SentenceEncoder(Backbone(family_config("bert")), **options).eval()
 
 
 def sentences() -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +32,10 @@ def test_batch_order_and_company_do_not_change_an_embedding(pooling: str) -> Non
         together = model(ids, mask)
         shuffled = model(ids[order], mask[order])
         alone = torch.cat(
-            [model(ids[[row], : mask[row].sum()], mask[[row], : mask[row].sum()]) for row in range(5)]
+            [
+                model(ids[[row], : mask[row].sum()], mask[[row], : mask[row].sum()])
+                for row in range(5)
+            ]
         )
     torch.testing.assert_close(shuffled, together[order], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)

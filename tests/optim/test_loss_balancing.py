@@ -25,7 +25,9 @@ def test_no_labelled_row_gives_zero_loss_and_a_zero_gradient() -> None:
 
 
 def test_weighted_sum_by_hand_and_weight_zero_removes_the_gradient() -> None:
-    losses = {name: torch.tensor(value, requires_grad=True) for name, value in (("a", 2.0), ("b", 5.0))}
+    losses = {
+        name: torch.tensor(value, requires_grad=True) for name, value in (("a", 2.0), ("b", 5.0))
+    }
     total = weighted_sum(losses, weights={"a": 0.5, "b": 0.0})
     total.backward()
     assert total == 1.0

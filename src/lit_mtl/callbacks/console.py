@@ -23,7 +23,6 @@ class ConsoleReport(Callback):
             print(data_table(datamodule), end="\n\n")
         print(group_table(pl_module), end="\n\n")
 
-
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print one line, which also a log file keeps."""
@@ -44,8 +43,7 @@ def data_table(datamodule: SentimentDataModule) -> str:
     corpus = datamodule.corpus
     assert corpus is not None, "the datamodule is set up"
     rows = [
-        [split, len(corpus.splits[split])]
-        + [corpus.labelled(split, name) for name in corpus.tasks]
+        [split, len(corpus.splits[split])] + [corpus.labelled(split, name) for name in corpus.tasks]
         for split in SPLITS
     ]
     notes = [
@@ -53,9 +51,11 @@ def data_table(datamodule: SentimentDataModule) -> str:
         f"{corpus.repeated[name]} repeated"
         for name in corpus.tasks
     ]
-    for name in datamodule.declared_tasks:
-        if name not in corpus.tasks:
-            notes.append(f"{name}: no data, so no head is trained for it")
+    notes += [
+        f"{name}: no data, so no head is trained for it"
+        for name in datamodule.declared_tasks
+        if name not in corpus.tasks
+    ]
     notes.append(
         f"{datamodule.truncated} sentences are longer than {datamodule.max_length} tokens and cut"
     )

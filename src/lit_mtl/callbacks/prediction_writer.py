@@ -56,9 +56,10 @@ class PredictionWriter(Callback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them, from the first process."""
         rows = self._gathered(trainer)
+        folder = Path(trainer.log_dir or ".")  # a collective call, so on every process
         if not trainer.is_global_zero:
             return
-        path = self.output or Path(trainer.log_dir or ".") / "predictions.jsonl"
+        path = self.output or folder / "predictions.jsonl"
         texts = self._data(trainer).predict_texts()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")

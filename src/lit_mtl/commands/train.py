@@ -90,7 +90,7 @@ class LitMTLCLI(LightningCLI):
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
         self.trainer.fit(**kwargs, weights_only=True)
-        if self.trainer.interrupted or self.trainer.fast_dev_run:
+        if self.trainer.interrupted or self._get(self.config, "trainer.fast_dev_run"):
             return
         best = self._best_checkpoint()
         for measure in (self.trainer.validate, self.trainer.test):
@@ -133,11 +133,12 @@ class LitMTLCLI(LightningCLI):
         return path or None
 
     def _report(self, checkpoint: str | None) -> None:
+        folder = Path(self.trainer.log_dir or ".")  # a collective call, so on every process
         if self.trainer.is_global_zero:
             report(
                 self.model.results,
                 tasks=self.model.tasks,
-                folder=Path(self.trainer.log_dir or "."),
+                folder=folder,
                 checkpoint=checkpoint,
             )
 

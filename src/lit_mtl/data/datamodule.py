@@ -85,9 +85,8 @@ class SentimentDataModule(LightningDataModule):
         predict_path: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("max_length", max_length), ("batch_size", batch_size)) + (
-            ("eval_batch_size", eval_batch_size),
-        ):
+        sizes = {"max_length": max_length, "batch_size": batch_size}
+        for name, value in (sizes | {"eval_batch_size": eval_batch_size}).items():
             if value < 1:
                 raise ConfigError(f"Expected argument `{name}` to be at least 1, but got {value}")
         if path is None and corpus is not None:
@@ -167,8 +166,12 @@ class SentimentDataModule(LightningDataModule):
         texts: list[str] = list((self.predict_dataset or self._split("test"))["text"])
         return texts
 
-    def collate(self, columns: Mapping[str, Sequence[Any]]) -> Batch:
-        """Pad rows to the longest of them and separate targets from what is missing."""
+    def collate(self, columns: Any) -> Batch:
+        """Pad rows to the longest of them and separate targets from what is missing.
+
+        Args:
+            columns: column name to values, as Arrow gives a list of rows.
+        """
         ids = [torch.tensor(row) for row in columns["input_ids"]]
         pad = int(self.tokenizer.pad_token_id or 0)
         targets, labelled = {}, {}

@@ -150,7 +150,9 @@ class MultiTaskModel(nn.Module):
 
     def places(self) -> dict[str, Place]:
         """Part and depth of every parameter, by each of its names."""
-        return {name: self._place(name) for name, _ in self.named_parameters(remove_duplicate=False)}
+        return {
+            name: self._place(name) for name, _ in self.named_parameters(remove_duplicate=False)
+        }
 
     def _place(self, name: str) -> Place:
         transformer = "encoder.backbone.transformer."

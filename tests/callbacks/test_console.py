@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Trainer
+
+from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.module import MultiTaskModule
+from tests.conftest import EXAMPLE_FILES
+
+
+@pytest.fixture
+def data(tiny_bert: Path) -> SentimentDataModule:
+    return SentimentDataModule(
+        str(EXAMPLE_FILES), tokenizer=str(tiny_bert), val_fraction=0.2, test_fraction=0.2
+    )
+
+
+def test_the_data_table_counts_sentences_and_labels_of_each_split(
+    data: SentimentDataModule, tmp_path: Path
+) -> None:
+    data.setup("fit")
+    lines = data_table(data).splitlines()
+    assert lines[0].split() == ["split", "sentences", "sentiment", "score"]
+    rows = [[int(cell) for cell in line.split()[1:]] for line in lines[2:5]]
+    assert [sum(column) for column in zip(*rows, strict=True)] == [44, 40, 44]
+    assert "score: 44 rows read, 0 without a target, 0 repeated" in lines
+    assert lines[-1].startswith("0 sentences are longer than 128 tokens")
+
+
+def test_the_group_table_accounts_for_every_parameter(
+    data: SentimentDataModule, tiny_bert: Path
+) -> None:
+    data.setup("fit")
+    module = MultiTaskModule(str(tiny_bert), lr=1e-3, layer_decay=0.5, head_lr_multiplier=4.0)
+    module.build(data.tasks)
+    module.network.encoder.backbone.requires_grad_(False)
+    cells = [line.replace(",", "").split() for line in group_table(module).splitlines()[2:]]
+    rows = {row[0]: [float(cell) for cell in row[1:]] for row in cells}
+    total = sum(parameter.numel() for parameter in module.parameters())
+    assert rows["total"] == [
+        total,
+        sum(values[2] for name, values in rows.items() if name != "total"),
+    ]
+    assert rows["heads/decay"][3] == pytest.approx(4e-3)
+    assert rows["embeddings/decay"] == [3, rows["embeddings/decay"][1], 0, 1e-3 * 0.5**3, 0.01]
+
+
+def test_a_run_prints_the_tables_once_and_a_line_an_epoch(
+    data: SentimentDataModule, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        callbacks=[ConsoleReport()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=data)
+    printed = capsys.readouterr().out
+    assert printed.count("embeddings/decay") == 1
+    lines = [line for line in printed.splitlines() if line.startswith("epoch ")]
+    steps = len(data.train_dataloader())
+    expected = [f"epoch {epoch}, step {epoch * steps}" for epoch in (1, 2, 3)]
+    assert [line.split(":")[0] for line in lines] == expected
+    assert all("sentiment accuracy 0." in line and "score pearson" in line for line in lines)

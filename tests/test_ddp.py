@@ -1,0 +1,100 @@
+"""Two real processes over gloo, started by Trainer flags alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_mtl.data.corpus import SPLITS, split_of
+from tests.conftest import ROOT
+
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+
+
+def run(folder: Path, *words: str | Path) -> str:
+    """Run a command in a process of its own, which starts the other ranks."""
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "lit_mtl", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def fit(
+    folder: Path, arguments: list[str], *words: str
+) -> tuple[list[dict[str, torch.Tensor]], str]:
+    """Train; return the weights of every rank and what was printed."""
+    kept = ["--trainer.callbacks+=tests.rank_weights.RankWeights"]
+    kept += [f"--trainer.callbacks.init_args.folder={folder / 'ranks'}"]
+    printed = run(folder, "fit", *arguments, *kept, *words)
+    files = sorted((folder / "ranks").iterdir())
+    return [torch.load(file, weights_only=True) for file in files], printed
+
+
+@pytest.fixture
+def arguments(fit_arguments: list[str], steady_bert: Path) -> list[str]:
+    """The run of the other tests in double precision and without dropout."""
+    steady = [f"--model.backbone={steady_bert}", "--model.head_dropout=0"]
+    return [*fit_arguments, *steady, "--trainer.precision=64-true"]
+
+
+def test_two_processes_end_with_equal_weights_and_equal_one_process(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    two, printed = fit(tmp_path / "two", arguments, *TWO, "--data.batch_size=4")
+    assert len(two) == 2
+    assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
+    one, _ = fit(tmp_path / "one", arguments, "--data.batch_size=8")
+    for name, value in one[0].items():
+        torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
+    assert printed.count("embeddings/decay") == 1, "only one process prints the tables"
+    assert "DistributedSampler" not in printed
+
+    results = [
+        json.loads((tmp_path / name / "lightning_logs/runs/version_0/results.json").read_text())
+        for name in ("one", "two")
+    ]
+    for split, tasks in results[0]["results"].items():
+        for task, result in tasks.items():
+            other = results[1]["results"][split][task]
+            assert other.pop("confusion_matrix", None) == result.pop("confusion_matrix", None)
+            assert other == pytest.approx(result, abs=1e-5)
+
+    best = tmp_path / "two/lightning_logs/runs/version_0/checkpoints/best.ckpt"
+    sentences = [f"sentence number {number} of them" for number in range(5)]
+    (tmp_path / "new.txt").write_text("\n".join(sentences))
+    output = tmp_path / "out.jsonl"
+    words = [f"--data.predict_path={tmp_path / 'new.txt'}", f"--predictions.output={output}"]
+    run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
+    rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
+    assert rows == sentences
+
+
+def test_more_processes_than_rows_do_not_hang_in_evaluation(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """With three training rows and one each to validate and test, one rank has no row of its own."""
+    rows: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for number in range(200):
+        text = f"film {number}"
+        rows[split_of(text, val_fraction=0.2, test_fraction=0.2)].append(text)
+    chosen = [*rows["train"][:3], rows["val"][0], rows["test"][0]]
+    table = tmp_path / "few.tsv"
+    table.write_text(
+        "text\tscore\n" + "".join(f"{text}\t{n % 3}\n" for n, text in enumerate(chosen))
+    )
+    run(tmp_path / "few", "fit", *arguments, f"--data.path={table}", *TWO)
+    path = tmp_path / "few/lightning_logs/runs/version_0/results.json"
+    results = json.loads(path.read_text())["results"]
+    assert [results[split]["score"]["n"] for split in ("val", "test")] == [1, 1]
