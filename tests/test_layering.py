@@ -18,11 +18,11 @@ FLOORS = {
     "model": 2,
     "evaluation": 2,
     "module": 3,
-    "callbacks": 4,
-    "artifact": 4,
-    "commands": 5,
-    "cli": 6,
-    "__main__": 7,
+    "callbacks": 3,
+    "artifact": 3,
+    "commands": 4,
+    "cli": 5,
+    "__main__": 6,
 }
 
 

@@ -188,13 +188,10 @@ class MultiTaskModule(LightningModule):
         """Measure the test split."""
         self._finish("test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Row numbers and each task's predictions in the user's unit."""
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[int, dict[str, Any]]:
+        """Row number to each task's decoded prediction."""
         output = self.network(batch["input_ids"], batch["attention_mask"])
-        predictions = {
-            name: task.predict(output.heads[name].float()) for name, task in self.tasks.items()
-        }
-        return {"row_id": batch["row_id"], **predictions}
+        return dict(zip(batch["row_id"].tolist(), self.network.decode(output), strict=True))
 
     def param_groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, from the heads down; every parameter is in exactly one."""

@@ -6,7 +6,10 @@ from lightning.pytorch import Trainer
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
+from lit_mtl.tasks import Regression
 from tests.conftest import EXAMPLE_FILES
+
+SCORE = Regression(low=-4, high=4)
 
 
 @pytest.fixture
@@ -25,7 +28,12 @@ def test_the_data_table_counts_sentences_and_labels_of_each_split(
     rows = [[int(cell) for cell in line.split()[1:]] for line in lines[2:5]]
     assert [sum(column) for column in zip(*rows, strict=True)] == [44, 40, 44]
     assert "score: 44 rows read, 0 without a target, 0 repeated" in lines
-    assert lines[-1].startswith("0 sentences are longer than 128 tokens")
+    assert "cut" not in lines[-1]
+    short = SentimentDataModule(
+        str(EXAMPLE_FILES), tokenizer=data.tokenizer_name, max_length=12, tasks={"score": SCORE}
+    )
+    short.setup("fit")
+    assert data_table(short).splitlines()[-1].endswith("sentences are cut to 12 tokens")
 
 
 def test_the_group_table_accounts_for_every_parameter(
@@ -35,7 +43,10 @@ def test_the_group_table_accounts_for_every_parameter(
     module = MultiTaskModule(str(tiny_bert), lr=1e-3, layer_decay=0.5, head_lr_multiplier=4.0)
     module.build(data.tasks)
     module.network.encoder.backbone.requires_grad_(False)
-    cells = [line.replace(",", "").split() for line in group_table(module).splitlines()[2:]]
+    cells = [
+        line.replace(",", "").split()
+        for line in group_table(module.param_groups()).splitlines()[2:]
+    ]
     rows = {row[0]: [float(cell) for cell in row[1:]] for row in cells}
     total = sum(parameter.numel() for parameter in module.parameters())
     assert rows["total"] == [

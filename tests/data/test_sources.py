@@ -32,6 +32,8 @@ def test_a_folder_with_both_serves_both(tmp_path: Path) -> None:
     (tmp_path / "notes.tsv").write_text("text\tscore\n")
     expected = {"sentiment": tmp_path, "score": tmp_path / "scores.tsv"}
     assert find_sources(tmp_path, TASKS) == expected
+    only_score = {"score": TASKS["score"]}
+    assert find_sources(tmp_path, only_score) == {"score": tmp_path / "scores.tsv"}
 
 
 def test_one_table_may_serve_several_tasks_by_their_columns(tmp_path: Path) -> None:

@@ -43,17 +43,8 @@ class TrainedModel:
 
     def predict(self, texts: Sequence[str], *, batch_size: int = 64) -> list[dict[str, Any]]:
         """Each task's decoded prediction for every sentence, in the order of the texts."""
-        rows: list[dict[str, Any]] = []
-        for output in self._run(texts, batch_size):
-            decoded = {
-                name: [task.decode(row) for row in task.predict(output.heads[name])]
-                for name, task in self.network.tasks.items()
-            }
-            rows.extend(
-                dict(zip(decoded, values, strict=True))
-                for values in zip(*decoded.values(), strict=True)
-            )
-        return rows
+        outputs = self._run(texts, batch_size)
+        return [row for output in outputs for row in self.network.decode(output)]
 
     @torch.inference_mode()
     def _run(self, texts: Sequence[str], batch_size: int) -> list[Output]:

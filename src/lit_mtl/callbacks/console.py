@@ -1,5 +1,8 @@
 """What a run prints: the data and the rates before the first step, a line a validation."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
@@ -7,7 +10,6 @@ from tabulate import tabulate
 
 from lit_mtl.data.corpus import SPLITS
 from lit_mtl.data.datamodule import SentimentDataModule
-from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.param_groups import group_rows
 
 
@@ -17,21 +19,20 @@ class ConsoleReport(Callback):
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print both tables; the groups are those that the optimizer really has."""
-        assert isinstance(pl_module, MultiTaskModule)
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, SentimentDataModule):
             print(data_table(datamodule), end="\n\n")
-        print(group_table(pl_module), end="\n\n")
+        print(group_table(trainer.optimizers[0].param_groups), end="\n\n")
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print one line, which also a log file keeps."""
-        assert isinstance(pl_module, MultiTaskModule)
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+        datamodule = getattr(trainer, "datamodule", None)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or datamodule is None:
             return
         parts = []
-        for name, task in pl_module.tasks.items():
-            value = pl_module.results["val"][name][task.primary_metric]
+        for name, task in datamodule.tasks.items():
+            value = trainer.callback_metrics.get(f"val/{name}/{task.primary_metric}")
             shown = "not defined" if value is None else f"{value:.4f}"
             parts.append(f"{name} {task.primary_metric} {shown}")
         step = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
@@ -56,15 +57,14 @@ def data_table(datamodule: SentimentDataModule) -> str:
         for name in datamodule.declared_tasks
         if name not in corpus.tasks
     ]
-    notes.append(
-        f"{datamodule.truncated} sentences are longer than {datamodule.max_length} tokens and cut"
-    )
+    if datamodule.truncated:
+        notes.append(f"{datamodule.truncated} sentences are cut to {datamodule.max_length} tokens")
     return "\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes])
 
 
-def group_table(module: MultiTaskModule) -> str:
-    """The optimizer's groups: name, depth, parameters, learning rate at its peak, weight decay."""
+def group_table(groups: Iterable[Mapping[str, Any]]) -> str:
+    """The optimizer's groups: name, depth, parameters, peak learning rate, weight decay."""
     headers = ["group", "depth", "parameters", "trainable", "lr", "weight decay"]
-    rows = group_rows(module.param_groups())
+    rows = group_rows(groups)
     total = ["total", None, sum(row[2] for row in rows), sum(row[3] for row in rows), None, None]
     return tabulate([*rows, total], headers, intfmt=",", floatfmt=".3g")

@@ -5,14 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import distributed
 
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
-from lit_mtl.module import MultiTaskModule
 
 _Rows = dict[int, dict[str, Any]]
 
@@ -30,9 +28,8 @@ class PredictionWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to write over the file that is read."""
-        source = self._data(trainer).predict_path
-        same = self.output and source and self.output.resolve() == source.resolve()
-        if same:
+        source = _data(trainer).predict_path
+        if self.output and source and self.output.resolve() == source.resolve():
             raise ConfigError(f"{self.output}: the output would overwrite the input")
         self._rows = {}
 
@@ -45,13 +42,8 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the decoded rows of a batch."""
-        assert isinstance(pl_module, MultiTaskModule)
-        for index, row in enumerate(outputs["row_id"].tolist()):
-            self._rows[row] = {
-                name: task.decode(outputs[name][index].cpu())
-                for name, task in pl_module.tasks.items()
-            }
+        """Keep the rows of a batch."""
+        self._rows.update(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them, from the first process."""
@@ -60,7 +52,7 @@ class PredictionWriter(Callback):
         if not trainer.is_global_zero:
             return
         path = self.output or folder / "predictions.jsonl"
-        texts = self._data(trainer).predict_texts()
+        texts = _data(trainer).predict_texts()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("w", encoding="utf-8") as file:
@@ -75,12 +67,11 @@ class PredictionWriter(Callback):
         if trainer.world_size == 1:
             return self._rows
         parts: list[_Rows] = [{} for _ in range(trainer.world_size)]
-        with torch.no_grad():
-            distributed.all_gather_object(parts, self._rows)
+        distributed.all_gather_object(parts, self._rows)
         return {row: values for part in parts for row, values in part.items()}
 
-    @staticmethod
-    def _data(trainer: Trainer) -> SentimentDataModule:
-        datamodule = getattr(trainer, "datamodule", None)
-        assert isinstance(datamodule, SentimentDataModule), "predict reads a SentimentDataModule"
-        return datamodule
+
+def _data(trainer: Trainer) -> SentimentDataModule:
+    datamodule = getattr(trainer, "datamodule", None)
+    assert isinstance(datamodule, SentimentDataModule), "predict reads a SentimentDataModule"
+    return datamodule

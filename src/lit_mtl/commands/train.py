@@ -156,7 +156,7 @@ def run(name: str, args: Sequence[str]) -> None:
         cli.datamodule.prepare_data()
         cli.datamodule.setup("fit")
         cli.model.build(cli.datamodule.tasks, tokenizer=cli.datamodule.tokenizer)
-        print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model)}")
+        print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
         return
     _lightning([name, *args], run=True)
 

@@ -37,7 +37,13 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
         raise MissingInputError(f"{path}: expected a folder or a table, found nothing")
     sources: dict[str, Path] = {}
     if path.is_dir() and label_files(path):
-        sources[_only_classification(path, tasks)] = path
+        names = [name for name, task in tasks.items() if isinstance(task, Classification)]
+        if len(names) > 1:
+            raise ConfigError(
+                f"{path} holds label files, which fit the tasks {' and '.join(names)}: say with "
+                "`data.files` which task learns from which path"
+            )
+        sources = dict.fromkeys(names, path)
     for table in _tables(path, tasks):
         header = table_columns(table)
         for name, task in tasks.items():
@@ -61,16 +67,6 @@ def _tables(path: Path, tasks: Mapping[str, Task]) -> list[Path]:
     stems = {"scores", *tasks}
     return sorted(
         file for file in path.iterdir() if file.suffix in TABLE_SUFFIXES and file.stem in stems
-    )
-
-
-def _only_classification(path: Path, tasks: Mapping[str, Task]) -> str:
-    names = [name for name, task in tasks.items() if isinstance(task, Classification)]
-    if len(names) == 1:
-        return names[0]
-    raise ConfigError(
-        f"{path} holds label files, and the declared classification tasks are {names}: say with "
-        "`data.files` which task learns from which path"
     )
 
 

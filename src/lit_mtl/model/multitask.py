@@ -148,6 +148,17 @@ class MultiTaskModel(nn.Module):
         embedding = self.encoder(input_ids, attention_mask)
         return Output(embedding, {name: head(embedding) for name, head in self.heads.items()})
 
+    def decode(self, output: Output) -> list[dict[str, Any]]:
+        """Each sentence's prediction for every task as plain values in the user's unit."""
+        decoded = {
+            name: [task.decode(row) for row in task.predict(output.heads[name].float()).cpu()]
+            for name, task in self.tasks.items()
+        }
+        return [
+            dict(zip(decoded, values, strict=True))
+            for values in zip(*decoded.values(), strict=True)
+        ]
+
     def places(self) -> dict[str, Place]:
         """Part and depth of every parameter, by each of its names."""
         return {

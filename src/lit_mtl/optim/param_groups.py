@@ -117,14 +117,17 @@ def build_param_groups(
 def group_rows(
     groups: Iterable[Mapping[str, Any]],
 ) -> list[tuple[str, int, int, int, float, float]]:
-    """The table of groups: name, depth, parameters, trainable parameters, lr, weight decay."""
+    """The table of groups: name, depth, parameters, trainable parameters, lr, weight decay.
+
+    `lr` is the peak: a torch scheduler keeps it as `initial_lr` while it moves the current one.
+    """
     return [
         (
             group["name"],
             group["depth"],
             sum(parameter.numel() for parameter in group["params"]),
             sum(parameter.numel() for parameter in group["params"] if parameter.requires_grad),
-            group["lr"],
+            group.get("initial_lr", group["lr"]),
             group["weight_decay"],
         )
         for group in groups
