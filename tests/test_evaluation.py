@@ -52,7 +52,6 @@ def test_a_split_without_labelled_rows_has_no_metrics_but_a_count() -> None:
     assert result["n"] == 0
     assert result["confusion_matrix"] == [[0, 0], [0, 0]]
     assert scalars(result) == {
-        "n": 0,
         "loss": None,
         "accuracy": None,
         "f1_macro": None,

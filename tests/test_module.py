@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.data.datamodule import Batch, SentimentDataModule
@@ -181,6 +182,34 @@ def test_metric_keys_are_the_documented_ones(tiny_bert: Path, tmp_path: Path) ->
     assert SELECTION_KEY in keys
     assert {"val/sentiment/accuracy", "val/sentiment/f1_macro", "val/score/pearson"} <= keys
     assert {"train/loss", "train/score/loss", "train/sentiment/loss", "val/loss"} <= keys
+
+
+class Curve(Logger):
+    """Keeps the keys that are logged."""
+
+    name = version = "curve"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: set[str] = set()
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.keys |= set(metrics)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def test_measuring_a_finished_model_adds_no_point_to_the_training_curve(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    module, curve, data = MultiTaskModule(str(tiny_bert)), Curve(), datamodule(tiny_bert)
+    runner = trainer(tmp_path, logger=curve, log_every_n_steps=1)
+    runner.fit(module, datamodule=data)
+    assert "val/score/pearson" in curve.keys
+    curve.keys.clear()
+    runner.validate(module, datamodule=data, verbose=False)
+    assert not any(key.startswith("val/") for key in curve.keys)
 
 
 def test_metrics_do_not_depend_on_the_batch_size(tiny_bert: Path, tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
 
 
 def scalars(result: TaskResult) -> Metrics:
-    """The entries of a result that are one number, or None where they are not defined."""
-    return {name: value for name, value in result.items() if not isinstance(value, list)}
+    """Loss and metrics of a result, None where they are not defined."""
+    return {name: value for name, value in result.items() if name not in ("n", "confusion_matrix")}
 
 
 def selection(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW
@@ -263,18 +264,19 @@ class MultiTaskModule(LightningModule):
     def _finish(self, split: str) -> None:
         results = {name: part.compute(self.device) for name, part in self._outputs.items()}
         self.results[split] = results
-        values = {f"{split}/selection": selection(results, self.tasks)}
-        for name, result in results.items():
-            for metric, value in scalars(result).items():
-                if value is not None:
-                    values[f"{split}/{name}/{metric}"] = float(value)
         losses = [
             result["loss"] * self.tasks[name].weight
             for name, result in results.items()
             if result["loss"] is not None
         ]
-        values[f"{split}/loss"] = sum(losses)
-        # equal on all ranks already; sync_dist only says so to Lightning
-        shown = {f"{split}/{name}/{task.primary_metric}" for name, task in self.tasks.items()}
+        values = {"selection": selection(results, self.tasks), "loss": sum(losses)}
+        for name, result in results.items():
+            for metric, value in scalars(result).items():
+                if value is not None:
+                    values[f"{name}/{metric}"] = value
+        shown = {f"{name}/{task.primary_metric}" for name, task in self.tasks.items()}
+        # a finished checkpoint that is measured is no point of the training curve
+        logger = False if self.trainer.state.fn == TrainerFn.VALIDATING else None
         for key, value in values.items():
-            self.log(key, value, prog_bar=key in shown, sync_dist=True)
+            # equal on all ranks already; sync_dist only says so to Lightning
+            self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_mtl.commands.results import report, task_table
+from lit_mtl.commands.results import confusion_table, report, task_table
 from lit_mtl.tasks import Classification
 
 RESULT = {
@@ -22,15 +22,23 @@ def test_the_table_has_a_row_a_split_and_a_dash_for_what_is_undefined() -> None:
     assert lines[3].split()[:2] == ["test", "5"]
 
 
+def test_confusion_is_shown_by_name() -> None:
+    lines = confusion_table("s, test", Classification(labels=("a", "b")), RESULT).splitlines()
+    assert [line.split()[-2:] for line in lines[2:]] == [["1", "1"], ["0", "2"]]
+    assert [line.split()[:2] for line in lines[2:]] == [["truly", "a"], ["truly", "b"]]
+
+
 def test_the_file_holds_everything_and_null_for_what_is_undefined(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
     results = {"test": {"sentiment": RESULT}}
     tasks = {"sentiment": Classification(labels=("a", "b"))}
-    report(results, tasks=tasks, folder=folder, checkpoint="x.ckpt")
+    report(results, tasks=tasks, folder=folder, checkpoint="x.ckpt", seconds=90.0)
     content = json.loads((folder / "results.json").read_text())
     assert content["results"] == results
     assert content["tasks"]["sentiment"]["labels"] == ["a", "b"]
-    assert content["checkpoint"] == "x.ckpt"
-    assert str(folder / "results.json") in capsys.readouterr().out
+    assert (content["checkpoint"], content["training_seconds"]) == ("x.ckpt", 90.0)
+    printed = capsys.readouterr().out
+    assert str(folder / "results.json") in printed
+    assert "1.5 minutes" in printed

@@ -7,6 +7,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from lit_mtl.evaluation import TaskResult, scalars
+from lit_mtl.tasks import Classification
 from lit_mtl.tasks.base import Task
 
 RESULTS_FILE = "results.json"
@@ -18,30 +19,48 @@ def report(
     tasks: Mapping[str, Task],
     folder: Path,
     checkpoint: str | None,
+    seconds: float | None = None,
 ) -> None:
-    """Print a table a task and write all results as JSON beside the run.
+    """Print the tables of every task and write all results as JSON beside the run.
 
     Args:
         results: split name to task name to result.
         tasks: the tasks by name.
         folder: folder of the run.
         checkpoint: the checkpoint that was measured.
+        seconds: duration of the training, if there was one.
     """
-    for name in tasks:
-        print(f"\n{task_table(name, {split: part[name] for split, part in results.items()})}")
+    for name, task in tasks.items():
+        by_split = {split: part[name] for split, part in results.items()}
+        print(f"\n{task_table(name, by_split)}")
+        if isinstance(task, Classification):
+            split, result = list(by_split.items())[-1]
+            print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RESULTS_FILE
     content = {
         "checkpoint": checkpoint,
+        "training_seconds": seconds,
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if seconds is not None:
+        print(f"\ntraining took {seconds / 60:.1f} minutes", end="")
     print(f"\ncheckpoint: {checkpoint}\nresults:    {path}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
     """One row a split with all metrics that are one number; a dash where one is not defined."""
-    metrics = list(scalars(next(iter(by_split.values()))))
+    metrics = ["n", *scalars(next(iter(by_split.values())))]
     rows = [[split, *(result[metric] for metric in metrics)] for split, result in by_split.items()]
     return tabulate(rows, [name, *metrics], floatfmt=".4f", missingval="-")
+
+
+def confusion_table(title: str, task: Classification, result: TaskResult) -> str:
+    """Counts by true label (rows) and predicted label (columns)."""
+    rows = [
+        [f"truly {label}", *counts]
+        for label, counts in zip(task.names, result["confusion_matrix"], strict=True)
+    ]
+    return tabulate(rows, [title, *(f"predicted {label}" for label in task.names)])

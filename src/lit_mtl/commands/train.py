@@ -1,6 +1,7 @@
 """`fit`, `validate`, `test`, `predict` and `groups`, through one LightningCLI."""
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ class LitMTLCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
+        start = time.perf_counter()
         self.trainer.fit(**kwargs, weights_only=True)
+        seconds = time.perf_counter() - start
         if self.trainer.interrupted or self._get(self.config, "trainer.fast_dev_run"):
             return
         best = self._best_checkpoint()
@@ -101,7 +104,7 @@ class LitMTLCLI(LightningCLI):
                 verbose=False,
                 weights_only=True,
             )
-        self._report(best)
+        self._report(best, seconds=seconds)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
@@ -132,7 +135,7 @@ class LitMTLCLI(LightningCLI):
         path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
         return path or None
 
-    def _report(self, checkpoint: str | None) -> None:
+    def _report(self, checkpoint: str | None, *, seconds: float | None = None) -> None:
         folder = Path(self.trainer.log_dir or ".")  # a collective call, so on every process
         if self.trainer.is_global_zero:
             report(
@@ -140,6 +143,7 @@ class LitMTLCLI(LightningCLI):
                 tasks=self.model.tasks,
                 folder=folder,
                 checkpoint=checkpoint,
+                seconds=seconds,
             )
 
 

@@ -1,0 +1,94 @@
+"""Every command and program of the README runs, in its order, in one place."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lit_mtl.cli import COMMANDS
+from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The lines of shell blocks that call this project, with continued lines joined."""
+    joined = "\n".join(blocks("bash")).replace("\\\n", " ")
+    return [line for line in joined.splitlines() if "python -m lit_mtl" in line]
+
+
+def run(words: list[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        input=stdin,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def shortened(words: list[str], backbone: Path) -> list[str]:
+    """The same command, small: example sentences for the corpus, narrow layers for the hub's."""
+    few = ["--data.val_fraction=0.2", "--data.test_fraction=0.2"]
+    if "configs/quickstart.yaml" in words and "--ckpt_path" not in words:
+        few += ["--data.corpus=null", f"--data.path={EXAMPLE_FILES}", "--trainer.max_steps=1"]
+    elif "configs/quickstart.yaml" in words:
+        few += ["--data.corpus=null", f"--data.path={EXAMPLE_FILES}"]
+    if "configs/bert_base.yaml" in words:
+        few += [f"--model.backbone={backbone}", "--trainer.max_steps=1"]
+    return [*words, *few] if "configs/" in " ".join(words) else words
+
+
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    for folder in ("configs", "examples"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    backbone = save_tiny_backbone(tmp_path / "bert", num_hidden_layers=12)
+    found = commands()
+    assert len(found) >= 8
+    for line in found:
+        text, _, command = line.rpartition("| ")
+        stdin = text.removeprefix("echo ").strip().strip('"') if text else None
+        words = shlex.split(command, comments=True)
+        assert words[:3] == ["python", "-m", "lit_mtl"]
+        done = run(shortened(words[1:], backbone), stdin)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_program_of_the_readme_runs_after_its_commands(tmp_path: Path) -> None:
+    for folder in ("configs", "examples"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    assert run(["-m", "lit_mtl", "fit", "--config", "configs/debug.yaml"]).returncode == 0
+    programs = blocks("python")
+    assert programs
+    for program in programs:
+        done = run(["-c", program])
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert f"lit_mtl {name}" in README
+
+
+def test_the_file_map_names_every_file() -> None:
+    for path in (ROOT / "src" / "lit_mtl").rglob("*.py"):
+        if path.name != "__init__.py":
+            assert re.search(rf"\b{re.escape(path.name)}\b", README), path.name
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert path.name in README
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", "\n".join(blocks("bash"))))
+    assert {"quickstart", "test"} <= named <= targets
