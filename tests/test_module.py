@@ -9,10 +9,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 
-from lit_mtl.data.datamodule import Batch, SentimentDataModule
+from lit_mtl.data.datamodule import DEFAULT_TASKS, Batch, SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import scalars
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
+from lit_mtl.pretrained import read_spec
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
 from tests.conftest import EXAMPLE_FILES
@@ -54,8 +55,9 @@ def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
 
 
 def datamodule(tiny_bert: Path, **options: Any) -> SentimentDataModule:
-    settings = {"batch_size": 8, "val_fraction": 0.2, "test_fraction": 0.2, **options}
-    return SentimentDataModule(str(EXAMPLE_FILES), tokenizer=str(tiny_bert), **settings)
+    settings = {"tokenizer": str(tiny_bert), "batch_size": 8, **options}
+    settings = {"val_fraction": 0.2, "test_fraction": 0.2, **settings}
+    return SentimentDataModule(str(EXAMPLE_FILES), **settings)
 
 
 def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
@@ -251,6 +253,29 @@ def test_a_checkpoint_of_another_network_is_refused(tiny_bert: Path, tmp_path: P
         trainer(tmp_path).fit(
             other, datamodule=datamodule(tiny_bert), ckpt_path=path, weights_only=True
         )
+
+
+def test_resuming_with_another_declaration_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    module, runner = MultiTaskModule(str(tiny_bert)), trainer(tmp_path)
+    runner.fit(module, datamodule=datamodule(tiny_bert))
+    path = tmp_path / "model.ckpt"
+    runner.save_checkpoint(path)
+    spec = read_spec(path)
+    weighted = datamodule(tiny_bert, tasks={**DEFAULT_TASKS, "sentiment": Classification(weight=3)})
+    changes = (
+        (MultiTaskModule(pooling="max"), datamodule(tiny_bert)),
+        (MultiTaskModule(), weighted),
+    )
+    for (changed, data), message in zip(changes, ("architecture", "weight=3"), strict=True):
+        changed.restore(spec)
+        with pytest.raises(ConfigError, match=message):
+            trainer(tmp_path).fit(changed, datamodule=data, ckpt_path=path, weights_only=True)
+
+
+def test_the_datamodule_takes_the_modules_tokenizer(tiny_bert: Path, tmp_path: Path) -> None:
+    module, data = MultiTaskModule(str(tiny_bert)), datamodule(tiny_bert, tokenizer=None)
+    trainer(tmp_path).validate(module, datamodule=data, verbose=False)
+    assert data.tokenizer is module.tokenizer
 
 
 def test_data_that_does_not_fit_the_model_is_refused(tiny_bert: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Shapes: B rows, T tokens.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -22,7 +23,7 @@ from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
 from lit_mtl.optim.param_groups import Rates, build_param_groups
 from lit_mtl.optim.schedules import Shape, WarmupDecay
-from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer
+from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer, unpack_tokenizer
 from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"
@@ -88,7 +89,7 @@ class MultiTaskModule(LightningModule):
         self.schedule: Shape = schedule
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._network: MultiTaskModel | None = None
-        self._tokenizer_files: Mapping[str, Tensor] = {}
+        self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
 
     @property
@@ -107,16 +108,19 @@ class MultiTaskModule(LightningModule):
         """The tasks by name."""
         return self.network.tasks
 
-    def build(
-        self, tasks: Mapping[str, Task], *, tokenizer: PreTrainedTokenizerBase | None = None
-    ) -> None:
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer, which travels with the checkpoint."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.backbone_name)
+        return self._tokenizer
+
+    def build(self, tasks: Mapping[str, Task]) -> None:
         """Build the network on its backbone.
 
         Args:
             tasks: the tasks by name, with labels resolved.
-            tokenizer: the backbone's tokenizer, if it is loaded already.
         """
-        self._tokenizer_files = pack_tokenizer(tokenizer or load_tokenizer(self.backbone_name))
         self._network = MultiTaskModel.from_backbone(
             self.backbone_name,
             tasks=tasks,
@@ -126,8 +130,9 @@ class MultiTaskModule(LightningModule):
 
     def restore(self, spec: Mapping[str, Any]) -> None:
         """Build the network that a checkpoint's entry describes, with neither hub nor backbone."""
-        self._tokenizer_files = spec["tokenizer"]
         self._network = MultiTaskModel.from_spec(spec)
+        config = self._network.encoder.backbone.config
+        self._tokenizer = unpack_tokenizer(spec["tokenizer"], config)
 
     def configure_model(self) -> None:
         """Build the network for the datamodule's tasks, or check that an existing one fits them."""
@@ -143,7 +148,7 @@ class MultiTaskModule(LightningModule):
                 "The tasks are not known: give the Trainer a SentimentDataModule with labelled "
                 "data or a checkpoint, or call `build` first"
             )
-        self.build(tasks, tokenizer=getattr(datamodule, "tokenizer", None))
+        self.build(tasks)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Sentence embeddings (B, D) of ids (B, T) under a mask (B, T)."""
@@ -219,7 +224,7 @@ class MultiTaskModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds model and tokenizer: plain values and bytes."""
-        checkpoint[SPEC_KEY] = {**self.network.spec(), "tokenizer": dict(self._tokenizer_files)}
+        checkpoint[SPEC_KEY] = {**self.network.spec(), "tokenizer": pack_tokenizer(self.tokenizer)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild the network, or refuse a checkpoint of another one.
@@ -234,6 +239,9 @@ class MultiTaskModule(LightningModule):
             self.restore(spec)
             return
         own = self.network.spec()
+        if self.trainer.training:
+            # a restored network has the checkpoint's own; what was asked for must agree with it
+            own["architecture"] = asdict(self.architecture)
         for key in ("format", "architecture", "tasks"):
             if spec[key] != own[key]:
                 raise ConfigError(
@@ -241,10 +249,13 @@ class MultiTaskModule(LightningModule):
                 )
 
     def _check_tasks(self, found: Mapping[str, Task]) -> None:
-        """Refuse data whose targets this network's heads would misread or do not have."""
+        """Refuse data whose targets this network's heads would misread or do not have.
+
+        To train on, the whole declaration must be the same, the loss weight included.
+        """
         for name, task in found.items():
             own = self.tasks.get(name)
-            if own is None or not own.same_outputs(task):
+            if own is None or not own.same_outputs(task) or (self.trainer.training and own != task):
                 raise ConfigError(
                     f"The data's task {name!r} is {task}; the model was trained for "
                     f"{own or ', '.join(self.tasks)}"

@@ -108,13 +108,7 @@ def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrai
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a backbone, or the one that travels in a checkpoint of this project.
-
-    Its `model_max_length` is what the backbone can really take.
-    """
-    if name.endswith(".ckpt"):
-        spec = read_spec(name)
-        return unpack_tokenizer(spec["tokenizer"], config_from_json(spec["backbone_config"]))
+    """The tokenizer of a backbone; its `model_max_length` is what the backbone can really take."""
     config = load_config(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve(name), **_LOCAL)

@@ -117,6 +117,8 @@ def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
             module(EXAMPLE_FILES, tiny_bert, **{name: 0})
     with pytest.raises(ConfigError, match="but got both"):
         module(EXAMPLE_FILES, tiny_bert, files={"score": "x"})
+    with pytest.raises(ConfigError, match="`tokenizer`"):
+        module(EXAMPLE_FILES, tiny_bert, tokenizer=None).setup("fit")
     with pytest.raises(ConfigError, match=r"data\.path"):
         module(None, tiny_bert).setup("fit")
     with pytest.raises(ConfigError, match=r"score.*sentiment.*\['mood'\]"):

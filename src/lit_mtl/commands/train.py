@@ -56,7 +56,6 @@ class LitMTLCLI(LightningCLI):
             help="The tasks by name; those without data are left out.",
         )
         parser.link_arguments("tasks", "data.tasks")
-        parser.link_arguments("model.backbone", "data.tokenizer")
         parser.link_arguments("seed_everything", "data.seed")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
@@ -81,12 +80,11 @@ class LitMTLCLI(LightningCLI):
         """
 
     def instantiate_classes(self) -> None:
-        """Build everything; with `--ckpt_path`, model and tokenizer come from the checkpoint."""
+        """Build everything; with `--ckpt_path`, network and tokenizer come from the checkpoint."""
         super().instantiate_classes()
         path = self._checkpoint_path()
         if path is not None:
             self.model.restore(read_spec(path))
-            self.datamodule.tokenizer_name = str(path)
 
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
@@ -158,8 +156,9 @@ def run(name: str, args: Sequence[str]) -> None:
     if name == "groups":
         cli = _lightning(args, run=False)
         cli.datamodule.prepare_data()
+        cli.datamodule.tokenizer_name = cli.model.backbone_name  # no Trainer brings them together
         cli.datamodule.setup("fit")
-        cli.model.build(cli.datamodule.tasks, tokenizer=cli.datamodule.tokenizer)
+        cli.model.build(cli.datamodule.tasks)
         print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
         return
     _lightning([name, *args], run=True)

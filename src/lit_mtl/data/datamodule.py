@@ -5,7 +5,7 @@ Shapes: B rows, T tokens of the longest row in the batch.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import torch
 from datasets import Dataset
@@ -46,6 +46,16 @@ class Batch(TypedDict):
     labelled: dict[str, Tensor]
 
 
+@runtime_checkable
+class HasTokenizer(Protocol):
+    """A module that brings the tokenizer of its backbone."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer."""
+        ...
+
+
 class SentimentDataModule(LightningDataModule):
     """Loads sentences with labels, scores or both, and splits, tokenises and batches them.
 
@@ -55,7 +65,7 @@ class SentimentDataModule(LightningDataModule):
         corpus: a rated corpus to fetch into `path` if it is not there yet.
         corpus_archive: the corpus' archive on disk, for machines without a network.
         tasks: the declared tasks; those without data are left out.
-        tokenizer: name of the backbone whose tokenizer is used, or a checkpoint.
+        tokenizer: name of the backbone whose tokenizer is used. None: that of the module.
         max_length: tokens of a sentence at most; longer ones are cut and counted.
         batch_size: rows a training batch and process.
         eval_batch_size: rows a batch and process in validation, test and prediction.
@@ -74,7 +84,7 @@ class SentimentDataModule(LightningDataModule):
         corpus: CorpusName | None = None,
         corpus_archive: str | None = None,
         tasks: Mapping[str, AnyTask] | None = None,
-        tokenizer: str = "bert-base-uncased",
+        tokenizer: str | None = None,
         max_length: int = 128,
         batch_size: int = 32,
         eval_batch_size: int = 128,
@@ -120,9 +130,19 @@ class SentimentDataModule(LightningDataModule):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The backbone's tokenizer."""
+        """The named one or, under a Trainer, that of the module.
+
+        Raises:
+            ConfigError: if there is neither.
+        """
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.tokenizer_name)
+            module = getattr(self.trainer, "lightning_module", None)
+            if self.tokenizer_name is not None:
+                self._tokenizer = load_tokenizer(self.tokenizer_name)
+            elif isinstance(module, HasTokenizer):
+                self._tokenizer = module.tokenizer
+            else:
+                raise ConfigError("Without a MultiTaskModule the argument `tokenizer` is needed")
         return self._tokenizer
 
     def prepare_data(self) -> None:
