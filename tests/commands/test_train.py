@@ -38,6 +38,15 @@ def test_fit_trains_reports_and_leaves_what_is_needed(
     assert list(run.glob("events.out.tfevents.*"))
 
 
+def test_a_run_that_ends_before_its_first_validation_is_kept(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--trainer.max_steps=1") == 0
+    results = json.loads((RUNS / "version_0" / "results.json").read_text())
+    assert Path(results["checkpoint"]).name == "last.ckpt"
+    assert torch.load(results["checkpoint"], weights_only=True)["global_step"] == 1
+
+
 def test_the_saved_config_reproduces_its_run(lit_mtl: Run, fit_arguments: list[str]) -> None:
     assert lit_mtl("fit", *fit_arguments, "--tasks.score.weight=0.5") == 0
     assert lit_mtl("fit", "--config", RUNS / "version_0" / "config.yaml") == 0

@@ -29,6 +29,8 @@ _WARNINGS = (
     r"Using `DistributedSampler` with the dataloaders",
     # a run that only measures has a folder of its own, and keeps no list of best checkpoints
     r"The dirpath has changed from",
+    # `fit` keeps the last state itself where training ends before the first validation
+    r"`ModelCheckpoint\(monitor='val/selection'\)` could not find the monitored key",
     # the number of steps an epoch is known and may be below `log_every_n_steps`
     r"The number of training batches \(\d+\) is smaller than the logging interval",
 )

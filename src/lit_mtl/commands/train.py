@@ -129,9 +129,15 @@ class LitMTLCLI(LightningCLI):
         return Path(name)
 
     def _best_checkpoint(self) -> str | None:
+        """The best checkpoint; the last state where training ended before the first validation."""
         callback = self.trainer.checkpoint_callback
-        path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-        return path or None
+        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
+            return None
+        if callback.best_model_path:
+            return callback.best_model_path
+        path = Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}.ckpt"
+        self.trainer.save_checkpoint(path)
+        return str(path)
 
     def _report(self, checkpoint: str | None, *, seconds: float | None = None) -> None:
         folder = Path(self.trainer.log_dir or ".")  # a collective call, so on every process
