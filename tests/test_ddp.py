@@ -21,7 +21,7 @@ def run(folder: Path, *words: str | Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "lit_mtl", *map(str, words)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -79,6 +79,36 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
     run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
     rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert rows == sentences
+
+
+PLAN = """
+freezing:
+  stages:
+    - {name: probe, freeze: [backbone], until_epoch: 1}
+    - {name: all, until_epoch: 2, warmup_steps: 2}
+    - {name: again, freeze: [backbone.embeddings, heads.sentiment]}
+"""
+
+
+def test_staged_freezing_keeps_ranks_equal_and_equal_to_one_process(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """Law 8: what is thawed later is reduced over the ranks as well, and may be frozen again."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
+    staged = [*arguments, f"--config={plan}", "--trainer.max_epochs=3"]
+    two, _ = fit(tmp_path / "two", staged, *TWO, "--data.batch_size=4")
+    one, _ = fit(tmp_path / "one", staged, "--data.batch_size=8")
+    for name, value in one[0].items():
+        assert torch.equal(two[0][name], two[1][name]), name
+        torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
+
+
+def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("freezing: {stages: [{name: rest, freeze: [all], until_epoch: 1}, {name: all}]}")
+    two, _ = fit(tmp_path / "two", [*arguments, f"--config={plan}"], *TWO)
+    assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
 
 
 def test_more_processes_than_rows_do_not_hang_in_evaluation(

@@ -22,7 +22,7 @@ from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
 from lit_mtl.optim.param_groups import Rates, build_param_groups
-from lit_mtl.optim.schedules import Shape, WarmupDecay
+from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay
 from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer, unpack_tokenizer
 from lit_mtl.tasks.base import Task
 
@@ -88,6 +88,7 @@ class MultiTaskModule(LightningModule):
         self.warmup_fraction = warmup_fraction
         self.schedule: Shape = schedule
         self.results: dict[str, dict[str, TaskResult]] = {}
+        self.stage_loss_weights: dict[str, float] = {}
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
@@ -159,12 +160,14 @@ class MultiTaskModule(LightningModule):
         """One forward pass for all heads; each task's loss on its labelled rows."""
         heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
-        loss = weighted_sum(losses, weights={n: task.weight for n, task in self.tasks.items()})
+        weights = {name: task.weight for name, task in self.tasks.items()}
+        loss = weighted_sum(losses, weights=weights | self.stage_loss_weights)
         rows = len(batch["row_id"])
         self.log("train/loss", loss.detach(), batch_size=rows)
         for name, value in losses.items():
             self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
-        return loss
+        # with nothing to train there is nothing to go back through, but Lightning wants to
+        return loss if loss.requires_grad else loss.detach().requires_grad_()
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new collection of outputs."""
@@ -216,7 +219,8 @@ class MultiTaskModule(LightningModule):
         course = WarmupDecay(
             total_steps=int(total), warmup_fraction=self.warmup_fraction, shape=self.schedule
         )
-        scheduler = LambdaLR(optimizer, [course] * len(optimizer.param_groups))
+        courses = [GroupCourse(course=asdict(course)) for _ in optimizer.param_groups]
+        scheduler = LambdaLR(optimizer, courses)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.prediction_writer import PredictionWriter
+from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.commands.results import report
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
@@ -59,6 +60,7 @@ class LitMTLCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
+        parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.set_defaults(
             {
                 "checkpoint.monitor": SELECTION_KEY,

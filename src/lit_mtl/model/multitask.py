@@ -172,5 +172,5 @@ class MultiTaskModel(nn.Module):
         if name.startswith("encoder.projection."):
             return Place("projection", 0)
         if name.startswith("heads."):
-            return Place("heads", 0)
+            return Place(f"heads.{name.split('.')[1]}", 0)
         raise ConfigError(f"The parameter {name!r} has no known depth")

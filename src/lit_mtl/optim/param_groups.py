@@ -21,7 +21,7 @@ class Place:
     """Where a parameter stands in the network.
 
     Args:
-        part: name of the part, such as `embeddings`, `layer_3`, `projection` or `heads`.
+        part: name of the part: `embeddings`, `layer_3`, `projection` or `heads.score`.
         depth: distance from the heads.
     """
 
@@ -68,7 +68,7 @@ class Rates:
         multiplier = {
             "projection": self.projection_lr_multiplier,
             "heads": self.head_lr_multiplier,
-        }.get(place.part, 1.0)
+        }.get(place.part.split(".")[0], 1.0)
         return self.lr * multiplier * float(self.layer_decay**place.depth)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lit_mtl.errors import ConfigError
 
@@ -45,3 +45,29 @@ class WarmupDecay:
             return 1.0
         progress = min(1.0, (step - warmup) / max(1, self.total_steps - warmup))
         return 1.0 - progress if self.shape == "linear" else (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(kw_only=True)
+class GroupCourse:
+    """Factor of one group's learning rate: the run's course, a warm-up after a thaw, and a scale.
+
+    torch's `LambdaLR` saves the attributes of such an object with the scheduler, so a resumed run
+    goes on within a warm-up. They hold plain values for that reason.
+
+    Args:
+        course: the run's course as the arguments of `WarmupDecay`.
+        thaw_step: step at which the group was last thawed.
+        warmup_steps: steps over which its rate climbs again from there.
+        scale: factor of the current stage.
+    """
+
+    course: dict[str, Any]
+    thaw_step: int = 0
+    warmup_steps: int = 0
+    scale: float = 1.0
+
+    def __call__(self, step: int) -> float:
+        """Factor at `step`, counted from 0."""
+        since = step - self.thaw_step
+        climbed = min(1.0, (since + 1) / (self.warmup_steps + 1))
+        return WarmupDecay(**self.course)(step) * climbed * self.scale

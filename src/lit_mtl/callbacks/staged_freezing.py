@@ -1,0 +1,247 @@
+"""Which parameters may move, when, and how their rates climb: the only owner of `requires_grad`.
+
+The optimizer holds every parameter from the start and its groups never change: AdamW passes over
+parameters without a gradient. Only flags change, so a stage can be applied again and again (resume
+does), and a part can be frozen a second time. Lightning's own `BackboneFinetuning` freezes before
+DDP wraps the model, whose reducer then never learns of what is thawed later, and ranks drift apart
+(Lightning #20340); here the model is wrapped anew when the trainable set changes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole
+from lit_mtl.optim.schedules import GroupCourse
+
+
+class StagedFreezing(Callback):
+    """Runs a plan of stages.
+
+    Args:
+        stages: the stages in their order; none leaves everything trainable.
+        eval_mode: whether wholly frozen modules run in eval mode, without dropout.
+    """
+
+    def __init__(self, stages: Sequence[Stage] = (), eval_mode: bool = True) -> None:
+        self.stages = list(stages)
+        self.eval_mode = eval_mode
+        self.index = 0
+        self._frozen: list[set[str]] = []
+        self._checkpoint_plan: list[dict[str, Any]] | None = None
+        self._best: float | None = None
+        self._bad_validations = 0
+        self._plateau_reached = False
+
+    @property
+    def stage(self) -> Stage:
+        """The current stage."""
+        return self.stages[self.index]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the plan against the checkpoint and the network, before the first batch.
+
+        Raises:
+            ConfigError: if the checkpoint was made with another plan, the plan does not fit the
+                network, or the strategy is not supported.
+        """
+        if self._checkpoint_plan not in (None, self._plan()):
+            raise ConfigError(
+                f"The checkpoint was made with the stages {self._checkpoint_plan}; "
+                f"this run has {self._plan()}"
+            )
+        if not self.stages:
+            return
+        if not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
+            raise ConfigError(
+                f"Staged freezing is shown to be right on one device and under DDP; the strategy "
+                f"{type(trainer.strategy).__name__} is not supported"
+            )
+        network = _network(pl_module)
+        places = network.places()
+        self._frozen = frozen_sets(self.stages, places=places, tasks=list(network.tasks))
+        for stage, frozen in zip(self.stages, self._frozen, strict=True):
+            if part := hole(frozen, places):
+                rank_zero_warn(
+                    f"{stage}: {part} trains below a frozen part of the backbone, so backward runs "
+                    "through that as well. Freeze backbone.embeddings and the layers from the "
+                    "bottom up to save its time"
+                )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Apply the current stage: the first one, or that of the checkpoint."""
+        if self.stages:
+            self._apply(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Go on to the next stage where the current one has ended, and log where we are."""
+        if not self.stages:
+            return
+        while self._has_ended(trainer):
+            self._advance(trainer, pl_module)
+        pl_module.log("stage/index", float(self.index))
+        pl_module.log("stage/trainable_parameters", float(_count_trainable(_network(pl_module))))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch the metric of a stage that ends on a plateau."""
+        if not self.stages or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        plateau = self.stage.until_plateau
+        if plateau is None:
+            return
+        value = trainer.callback_metrics.get(plateau.monitor)
+        if value is None:
+            raise ConfigError(
+                f"{self.stage}: expected a logged metric as `monitor`, but got "
+                f"{plateau.monitor!r}; there are {', '.join(sorted(trainer.callback_metrics))}"
+            )
+        self._watch(plateau, float(value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in the plan the run is, in plain values."""
+        return {
+            "plan": self._plan(),
+            "index": self.index,
+            "best": self._best,
+            "bad_validations": self._bad_validations,
+            "plateau_reached": self._plateau_reached,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was; whether its plan is this one matters only to a fit."""
+        self._checkpoint_plan = state_dict["plan"]
+        self.index = state_dict["index"]
+        self._best = state_dict["best"]
+        self._bad_validations = state_dict["bad_validations"]
+        self._plateau_reached = state_dict["plateau_reached"]
+
+    def _plan(self) -> list[dict[str, Any]]:
+        return [asdict(stage) for stage in self.stages]
+
+    def _has_ended(self, trainer: Trainer) -> bool:
+        stage = self.stage
+        return (
+            (stage.until_epoch is not None and trainer.current_epoch >= stage.until_epoch)
+            or (stage.until_step is not None and trainer.global_step >= stage.until_step)
+            or (stage.until_plateau is not None and self._plateau_reached)
+        )
+
+    def _watch(self, plateau: Plateau, value: float) -> None:
+        sign = 1.0 if plateau.mode == "max" else -1.0
+        if self._best is None or sign * (value - self._best) > plateau.min_delta:
+            self._best, self._bad_validations = value, 0
+        else:
+            self._bad_validations += 1
+        self._plateau_reached = self._bad_validations >= plateau.patience
+
+    def _advance(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        thawed = self._frozen[self.index] - self._frozen[self.index + 1]
+        self.index += 1
+        self._best, self._bad_validations, self._plateau_reached = None, 0, False
+        self._forget_moments(trainer, pl_module, thawed)
+        self._warm_up(trainer, pl_module, thawed)
+        self._apply(trainer, pl_module)
+
+    def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make flags, modes, loss weights, rates and the DDP wrapper those of the stage."""
+        network, frozen = _network(pl_module), self._frozen[self.index]
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+            if name in frozen:
+                parameter.grad = None  # a stale gradient would still be stepped with
+        network.train()
+        if self.eval_mode:
+            for module in _wholly_frozen(network, frozen):
+                module.eval()
+        pl_module.stage_loss_weights = dict(self.stage.loss_weights)
+        for course in _scheduler(trainer).lr_lambdas:
+            course.scale = self.stage.lr_scale
+        _refresh_rates(trainer)
+        _rewrap(trainer)
+        count = _count_trainable(network)
+        rank_zero_info(f"{self.stage}: {count:,} trainable parameters from step {trainer.global_step}")
+
+    def _forget_moments(
+        self, trainer: Trainer, pl_module: LightningModule, thawed: Iterable[str]
+    ) -> None:
+        """Drop Adam's moments of a part that trained before it was frozen: they are stale."""
+        parameters = dict(_network(pl_module).named_parameters())
+        for name in thawed:
+            trainer.optimizers[0].state.pop(parameters[name], None)
+
+    def _warm_up(self, trainer: Trainer, pl_module: LightningModule, thawed: set[str]) -> None:
+        scheduler = _scheduler(trainer)
+        for group, course in zip(
+            trainer.optimizers[0].param_groups, scheduler.lr_lambdas, strict=True
+        ):
+            if thawed & set(group["param_names"]):
+                course.thaw_step = scheduler.last_epoch
+                course.warmup_steps = self.stage.warmup_steps
+
+
+def _network(pl_module: LightningModule) -> MultiTaskModel:
+    network = getattr(pl_module, "network", None)
+    assert isinstance(network, MultiTaskModel), "the callback belongs to a MultiTaskModule"
+    return network
+
+
+def _scheduler(trainer: Trainer) -> LambdaLR:
+    scheduler = trainer.lr_scheduler_configs[0].scheduler
+    assert isinstance(scheduler, LambdaLR)
+    assert all(isinstance(course, GroupCourse) for course in scheduler.lr_lambdas)
+    return scheduler
+
+
+def _refresh_rates(trainer: Trainer) -> None:
+    """Write the rates of the coming step at once; the scheduler itself acts only after it."""
+    scheduler = _scheduler(trainer)
+    for group, base, course in zip(
+        scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+    ):
+        group["lr"] = base * course(scheduler.last_epoch)
+
+
+def _rewrap(trainer: Trainer) -> None:
+    """Wrap the model in DDP anew, so that its reducer knows exactly what trains now.
+
+    The reducer registers the parameters that require a gradient when it is built. This uses
+    Lightning's private `_setup_model` and `_register_ddp_hooks`, pinned and tested with 2.6.6.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy, DDPStrategy):
+        return
+    module = strategy.lightning_module
+    assert module is not None
+    strategy.model = module  # frees the old wrapper first, whose hooks go with it
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        strategy.model = strategy._setup_model(module)
+        assert isinstance(strategy.model, DistributedDataParallel)
+        strategy._register_ddp_hooks()
+
+
+def _wholly_frozen(network: MultiTaskModel, frozen: set[str]) -> list[nn.Module]:
+    """The modules that have parameters, all of them frozen."""
+    return [
+        module
+        for prefix, module in network.named_modules()
+        if (names := [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters()])
+        and frozen.issuperset(names)
+    ]
+
+
+def _count_trainable(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+

@@ -1,0 +1,284 @@
+"""The laws of staged freezing, under a real Trainer; several processes are in test_ddp.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+
+from lit_mtl.callbacks.staged_freezing import StagedFreezing
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.errors import ConfigError
+from lit_mtl.module import MultiTaskModule
+from lit_mtl.optim.freezing_plan import Plateau, Stage
+from lit_mtl.optim.selectors import select
+from tests.conftest import EXAMPLE_FILES
+
+THREE = [
+    Stage(name="probe", freeze=("backbone",), until_epoch=1),
+    Stage(name="all", until_epoch=2, warmup_steps=2),
+    Stage(name="again", freeze=("backbone.embeddings", "heads.sentiment")),
+]
+
+
+class Spy(Callback):
+    """Keeps flags, modes, rates, weights, gradients and moments at each optimizer step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        named = dict(pl_module.network.named_parameters())
+        self.steps.append(
+            {
+                "trainable": {name for name, p in named.items() if p.requires_grad},
+                "gradients": {name for name, p in named.items() if p.grad is not None},
+                "zero": {n for n, p in named.items() if p.grad is not None and not p.grad.any()},
+                "moments": {name for name, p in named.items() if optimizer.state.get(p)},
+                "weights": {name: p.detach().clone() for name, p in named.items()},
+                "rates": {group["name"]: group["lr"] for group in optimizer.param_groups},
+                "training": {name for name, m in pl_module.network.named_modules() if m.training},
+            }
+        )
+
+
+def data(backbone: Path) -> SentimentDataModule:
+    return SentimentDataModule(
+        str(EXAMPLE_FILES),
+        tokenizer=str(backbone),
+        batch_size=8,
+        val_fraction=0.2,
+        test_fraction=0.2,
+    )
+
+
+def fit(
+    backbone: Path, stages: list[Stage], *, epochs: int = 3, **options: Any
+) -> tuple[MultiTaskModule, Spy, Trainer]:
+    seed_everything(0, workers=True)
+    module, spy = MultiTaskModule(str(backbone), lr=1e-3, schedule="constant"), Spy()
+    trainer = trainer_of(stages, spy, max_epochs=epochs, **options)
+    trainer.fit(module, datamodule=data(backbone))
+    return module, spy, trainer
+
+
+def trainer_of(stages: list[Stage], *callbacks: Callback, **options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        callbacks=[StagedFreezing(stages), *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def names(module: MultiTaskModule, *selectors: str) -> set[str]:
+    return select(selectors, module.network.places())
+
+
+STEPS = 5
+"""Steps an epoch of the example sentences."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": "bf16-mixed"},
+        {"gradient_clip_val": 0.1},
+        {"accumulate_grad_batches": 2},
+    ],
+    ids=["plain", "amp", "clipping", "accumulation"],
+)
+def test_what_is_frozen_rests_bit_for_bit_and_all_else_moves(
+    tiny_bert: Path, options: dict[str, Any]
+) -> None:
+    module, spy, _ = fit(tiny_bert, THREE, **options)
+    every = set(dict(module.network.named_parameters()))
+    after = [step["weights"] for step in spy.steps[1:]]
+    after.append({n: p.detach() for n, p in module.network.named_parameters()})
+    for step, weights in zip(spy.steps, after, strict=True):
+        moved = {name for name in every if not torch.equal(weights[name], step["weights"][name])}
+        assert moved == step["trainable"]
+        assert step["gradients"] == step["trainable"]
+    seen = [step["trainable"] for step in spy.steps]
+    backbone = names(module, "backbone")
+    again = names(module, "backbone.embeddings", "heads.sentiment")
+    kinds = [every - backbone, every, every - again]
+    assert [kinds.index(trainable) for trainable in seen] == sorted(
+        kinds.index(trainable) for trainable in seen
+    )
+    assert all(kind in seen for kind in kinds)
+
+
+def test_what_was_never_thawed_has_no_optimizer_state(tiny_bert: Path) -> None:
+    low = ("backbone.embeddings", "backbone.layers[0]")
+    module, spy, trainer = fit(tiny_bert, [Stage(name="top", freeze=low)])
+    frozen = names(module, *low)
+    states = trainer.optimizers[0].state
+    with_state = {n for n, p in module.network.named_parameters() if states.get(p)}
+    assert with_state == set(dict(module.network.named_parameters())) - frozen
+    assert spy.steps[0]["moments"] == set()
+
+
+def test_moments_are_forgotten_when_a_part_trains_again(tiny_bert: Path) -> None:
+    stages = [
+        Stage(name="one", until_step=2),
+        Stage(name="rest", freeze=("projection",), until_step=4),
+        Stage(name="two"),
+    ]
+    module, spy, _ = fit(tiny_bert, stages, epochs=1)
+    projection = names(module, "projection")
+    assert [projection <= step["moments"] for step in spy.steps] == [False, True, True, True, False]
+
+
+def test_a_later_stage_alone_sets_the_same_flags_and_modes(tiny_bert: Path) -> None:
+    _, through, _ = fit(tiny_bert, THREE)
+    _, jumped, _ = fit(tiny_bert, THREE[2:], epochs=1)
+    for key in ("trainable", "training"):
+        assert through.steps[-1][key] == jumped.steps[-1][key]
+
+
+def test_a_thaw_warms_up_its_own_groups_and_no_others(tiny_bert: Path) -> None:
+    _, spy, _ = fit(tiny_bert, THREE, epochs=2)
+    warmup_of_run = 1  # a tenth of ten steps
+    rates = [step["rates"] for step in spy.steps]
+    peak = {name: rate for name, rate in rates[warmup_of_run].items()}
+    for name, rate in peak.items():
+        thawed = name.startswith(("embeddings", "layer"))
+        expected = [1 / 3, 2 / 3, 1.0] if thawed else [1.0, 1.0, 1.0]
+        found = [step[name] / rate for step in rates[STEPS : STEPS + 3]]
+        assert found == pytest.approx(expected), name
+
+
+def test_a_stage_scales_all_rates(tiny_bert: Path) -> None:
+    stages = [Stage(name="one", until_step=3), Stage(name="two", lr_scale=0.25)]
+    _, spy, _ = fit(tiny_bert, stages, epochs=1)
+    for name, rate in spy.steps[2]["rates"].items():
+        assert spy.steps[3]["rates"][name] == pytest.approx(0.25 * rate)
+
+
+def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) -> None:
+    stages = [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[:1/2]"))]
+    module, spy, _ = fit(tiny_bert, stages, val_check_interval=2)
+    transformer = "encoder.backbone.transformer"
+    for step in spy.steps:
+        assert f"{transformer}.encoder.layer.1" in step["training"]
+        assert f"{transformer}.encoder.layer.1.output.dropout" in step["training"]
+        for prefix in (f"{transformer}.embeddings", f"{transformer}.encoder.layer.0"):
+            assert not {name for name in step["training"] if name.startswith(prefix)}
+    prefix = module.network.encoder.backbone.transformer.get_submodule("embeddings")
+    ids = torch.arange(5, 15).unsqueeze(0)
+    assert torch.equal(prefix(input_ids=ids), prefix(input_ids=ids))
+
+
+def flags_and_modes(module: MultiTaskModule) -> tuple[list[bool], list[bool]]:
+    return (
+        [parameter.requires_grad for parameter in module.network.parameters()],
+        [part.training for part in module.network.modules()],
+    )
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_nothing_changes_outside_fit(tiny_bert: Path, command: str) -> None:
+    module, datamodule = MultiTaskModule(str(tiny_bert)), data(tiny_bert)
+    datamodule.setup("fit")
+    module.build(datamodule.tasks)
+    before = flags_and_modes(module)
+    trainer = trainer_of([Stage(name="all", freeze=("all",))])
+    run: Callable[..., Any] = getattr(trainer, command)
+    run(module, datamodule=datamodule)
+    assert flags_and_modes(module) == before
+    assert all(before[0])
+
+
+def test_a_wholly_frozen_run_reports_and_changes_nothing(tiny_bert: Path) -> None:
+    module, spy, trainer = fit(tiny_bert, [Stage(name="all", freeze=("all",))])
+    for name, parameter in module.network.named_parameters():
+        assert torch.equal(parameter, spy.steps[0]["weights"][name])
+    assert {"train/loss", "val/score/pearson", "val/selection"} <= set(trainer.callback_metrics)
+    assert trainer.callback_metrics["stage/trainable_parameters"] == 0
+
+
+def test_a_frozen_head_teaches_the_encoder_and_a_task_of_weight_zero_does_not(
+    tiny_bert: Path,
+) -> None:
+    one = [Stage(name="frozen", freeze=("heads.score",), loss_weights={"sentiment": 0.0})]
+    module, spy, _ = fit(tiny_bert, one, epochs=1)
+    assert not names(module, "heads.score") & spy.steps[0]["gradients"]
+    assert not names(module, "backbone.layers", "projection") & spy.steps[0]["zero"]
+    off = [Stage(name="off", freeze=("heads.sentiment",), loss_weights={"score": 0.0})]
+    module, spy, _ = fit(tiny_bert, off, epochs=1)
+    assert names(module, "heads.score") <= spy.steps[0]["zero"]
+
+
+def test_no_autograd_node_exists_below_a_frozen_prefix(tiny_bert: Path) -> None:
+    module, _, _ = fit(
+        tiny_bert, [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[0]"))], epochs=1
+    )
+    seen: dict[str, bool] = {}
+    encoder = module.network.encoder.backbone.transformer.get_submodule("encoder.layer")
+    for number, layer in enumerate(encoder.children()):
+        layer.register_forward_hook(
+            lambda _m, _i, out, number=number: seen.update(
+                {str(number): (out[0] if isinstance(out, tuple) else out).requires_grad}
+            )
+        )
+    ids = torch.arange(5, 15).unsqueeze(0)
+    module.network(ids, torch.ones_like(ids))
+    assert seen == {"0": False, "1": True}
+
+
+def test_a_trainable_hole_below_a_frozen_layer_warns(tiny_bert: Path) -> None:
+    with pytest.warns(UserWarning, match="'hole': embeddings trains below a frozen part"):
+        fit(tiny_bert, [Stage(name="hole", freeze=("backbone.layers[0]",))], epochs=1)
+
+
+def test_a_stage_ends_when_its_metric_stops_improving(tiny_bert: Path) -> None:
+    worse = Plateau(monitor="val/loss", patience=2, mode="max", min_delta=1e6)
+    stages = [Stage(name="probe", freeze=("backbone",), until_plateau=worse), Stage(name="all")]
+    module, spy, _ = fit(tiny_bert, stages, epochs=4)
+    # the first validation sets the mark, the second and third do not improve on it
+    backbone = names(module, "backbone")
+    thawed = [bool(backbone & step["trainable"]) for step in spy.steps]
+    assert thawed == [False] * 3 * STEPS + [True] * STEPS
+
+
+def test_a_plateau_on_an_unknown_metric_is_refused(tiny_bert: Path) -> None:
+    stages = [Stage(name="one", until_plateau=Plateau(monitor="val/nothing")), Stage(name="two")]
+    with pytest.raises(ConfigError, match=r"'one'.*'val/nothing'.*val/selection"):
+        fit(tiny_bert, stages, epochs=1)
+
+
+def test_a_plan_that_does_not_fit_is_refused_before_the_first_batch(tiny_bert: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'one': The selector 'heads\.mood' selects nothing"):
+        fit(tiny_bert, [Stage(name="one", freeze=("heads.mood",))])
+
+
+def test_resuming_goes_on_in_its_stage_and_with_another_plan_is_refused(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    _, whole, _ = fit(tiny_bert, THREE)
+    module, _, trainer = fit(tiny_bert, THREE, epochs=2)
+    path = tmp_path / "two.ckpt"
+    trainer.save_checkpoint(path)
+    spy = Spy()
+    resumed = MultiTaskModule(str(tiny_bert), lr=1e-3, schedule="constant")
+    trainer_of(THREE, spy, max_epochs=3).fit(
+        resumed, datamodule=data(tiny_bert), ckpt_path=path, weights_only=True
+    )
+    for key in ("trainable", "training", "rates"):
+        assert [step[key] for step in spy.steps] == [step[key] for step in whole.steps[10:]]
+    changed = [*THREE[:2], Stage(name="again", freeze=("projection",))]
+    with pytest.raises(ConfigError, match="made with the stages"):
+        trainer_of(changed, max_epochs=3).fit(
+            resumed, datamodule=data(tiny_bert), ckpt_path=path, weights_only=True
+        )
+    assert module.tasks == resumed.tasks
