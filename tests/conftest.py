@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from lit_mtl.cli import main
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.pretrained import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE_FILES = ROOT / "examples" / "own_files"
@@ -46,6 +49,15 @@ def steady_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny backbone without dropout, for comparisons by number."""
     folder = tmp_path_factory.mktemp("steady_bert")
     return save_tiny_backbone(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+def example_data(backbone: Path, **options: Any) -> SentimentDataModule:
+    """The example sentences in batches of eight, with a backbone's tokenizer."""
+    settings = {"batch_size": 8, "val_fraction": 0.2, "test_fraction": 0.2, **options}
+    path = settings.pop("path", EXAMPLE_FILES)
+    data = SentimentDataModule(None if path is None else str(path), **settings)
+    data.tokenizer = load_tokenizer(str(backbone))
+    return data
 
 
 Run = Callable[..., int]

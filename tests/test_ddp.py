@@ -21,7 +21,11 @@ def run(folder: Path, *words: str | Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "lit_mtl", *map(str, words)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         timeout=300,
@@ -106,7 +110,9 @@ def test_staged_freezing_keeps_ranks_equal_and_equal_to_one_process(
 
 def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
-    plan.write_text("freezing: {stages: [{name: rest, freeze: [all], until_epoch: 1}, {name: all}]}")
+    plan.write_text(
+        "freezing: {stages: [{name: rest, freeze: [all], until_epoch: 1}, {name: all}]}"
+    )
     two, _ = fit(tmp_path / "two", [*arguments, f"--config={plan}"], *TWO)
     assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
 

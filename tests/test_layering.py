@@ -11,6 +11,7 @@ PACKAGE = ROOT / "src" / "lit_mtl"
 
 FLOORS = {
     "errors": 0,
+    "files": 0,
     "tasks": 1,
     "optim": 1,
     "pretrained": 1,

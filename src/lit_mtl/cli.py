@@ -28,6 +28,7 @@ COMMANDS = {
     "test": Command("measure a checkpoint on the test split", _TRAINER),
     "predict": Command("write each task's prediction for a file of sentences", _TRAINER),
     "groups": Command("show data and parameter groups without training", _TRAINER),
+    "plan": Command("show a freezing plan: stages, rates, cost; or --generate gradual", _TRAINER),
     "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.embed"),
 }
 

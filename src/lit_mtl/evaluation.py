@@ -7,6 +7,7 @@ once and put in order, so that the result does not depend on batch size or numbe
 Shapes: B rows of a batch, R rows of a split, O outputs of a head.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,12 @@ def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
     """Number of rows, mean loss and metrics of outputs (R, O) against targets (R,)."""
     count = len(target)
     loss = float(task.row_loss(output, target).double().mean()) if count else None
-    result: TaskResult = {"n": count, "loss": loss, **task.metrics(output, target)}
+    numbers = {"loss": loss, **task.metrics(output, target)}
+    result: TaskResult = {"n": count} | {
+        # a diverged model has no metrics, and JSON has no NaN
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in numbers.items()
+    }
     confusion = task.confusion(output, target)
     return result if confusion is None else {**result, "confusion_matrix": confusion}
 
@@ -72,13 +78,13 @@ def selection(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> f
     """The number that selects the best checkpoint: the mean of the tasks' primary metrics.
 
     Accuracy for a classification and Pearson's r for a regression, both better when larger. A
-    task without a labelled row in the split is left out. An undefined r counts as 0, which is
-    what a head that has learned nothing would have.
+    task of weight 0 or without a labelled row in the split is left out. An undefined r counts as
+    0, which is what a head that has learned nothing would have.
     """
     values = [
         results[name][task.primary_metric] or 0.0
         for name, task in tasks.items()
-        if results[name]["n"]
+        if results[name]["n"] and task.weight
     ]
     return sum(values) / max(1, len(values))
 

@@ -22,7 +22,7 @@ from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
 from lit_mtl.optim.param_groups import Rates, build_param_groups
-from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay
+from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay, courses_of
 from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer, unpack_tokenizer
 from lit_mtl.tasks.base import Task
 
@@ -88,10 +88,10 @@ class MultiTaskModule(LightningModule):
         self.warmup_fraction = warmup_fraction
         self.schedule: Shape = schedule
         self.results: dict[str, dict[str, TaskResult]] = {}
-        self.stage_loss_weights: dict[str, float] = {}
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
+        self._declared_rates: list[tuple[Any, ...]] = []
 
     @property
     def network(self) -> MultiTaskModel:
@@ -160,8 +160,7 @@ class MultiTaskModule(LightningModule):
         """One forward pass for all heads; each task's loss on its labelled rows."""
         heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
-        weights = {name: task.weight for name, task in self.tasks.items()}
-        loss = weighted_sum(losses, weights=weights | self.stage_loss_weights)
+        loss = weighted_sum(losses, weights=self.network.loss_weights)
         rows = len(batch["row_id"])
         self.log("train/loss", loss.detach(), batch_size=rows)
         for name, value in losses.items():
@@ -220,7 +219,17 @@ class MultiTaskModule(LightningModule):
             total_steps=int(total), warmup_fraction=self.warmup_fraction, shape=self.schedule
         )
         courses = [GroupCourse(course=asdict(course)) for _ in optimizer.param_groups]
-        scheduler = LambdaLR(optimizer, courses)
+        self._declared_rates = [
+            (
+                group["name"],
+                group["param_names"],
+                group["lr"],
+                group["weight_decay"],
+                asdict(course),
+            )
+            for group in optimizer.param_groups
+        ]
+        scheduler = LambdaLR(optimizer, list(courses))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
@@ -228,7 +237,11 @@ class MultiTaskModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds model and tokenizer: plain values and bytes."""
-        checkpoint[SPEC_KEY] = {**self.network.spec(), "tokenizer": pack_tokenizer(self.tokenizer)}
+        checkpoint[SPEC_KEY] = {
+            **self.network.spec(),
+            "backbone": self.backbone_name,
+            "tokenizer": pack_tokenizer(self.tokenizer),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild the network, or refuse a checkpoint of another one.
@@ -245,12 +258,28 @@ class MultiTaskModule(LightningModule):
         own = self.network.spec()
         if self.trainer.training:
             # a restored network has the checkpoint's own; what was asked for must agree with it
-            own["architecture"] = asdict(self.architecture)
-        for key in ("format", "architecture", "tasks"):
-            if spec[key] != own[key]:
-                raise ConfigError(
-                    f"The checkpoint has another `{key}`: {spec[key]}; this run has {own[key]}"
-                )
+            own |= {"architecture": asdict(self.architecture), "backbone": self.backbone_name}
+        for key in sorted({"format", "architecture", "tasks", "backbone"} & set(own)):
+            _refuse_change(key, spec[key], own[key])
+
+    def on_train_start(self) -> None:
+        """Refuse to go on with other rates than the checkpoint's, which torch would restore.
+
+        Raises:
+            ConfigError: naming what differs.
+        """
+        optimizer, scheduler = self.trainer.optimizers[0], self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        restored = [
+            (group["name"], group["param_names"], base, group["weight_decay"], course.course)
+            for group, base, course in zip(
+                optimizer.param_groups, scheduler.base_lrs, courses_of(scheduler), strict=True
+            )
+        ]
+        keys = ("group", "parameters", "learning rate", "weight decay", "schedule")
+        for found, expected in zip(restored, self._declared_rates, strict=True):
+            for key, old, new in zip(keys, found, expected, strict=True):
+                _refuse_change(key, old, new)
 
     def _check_tasks(self, found: Mapping[str, Task]) -> None:
         """Refuse data whose targets this network's heads would misread or do not have.
@@ -295,3 +324,11 @@ class MultiTaskModule(LightningModule):
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)
+
+
+def _refuse_change(key: str, old: object, new: object) -> None:
+    if old != new:
+        raise ConfigError(
+            f"The checkpoint was made with another {key}: {old}; this run has {new}. Continue with "
+            "the same settings, or start a new run"
+        )

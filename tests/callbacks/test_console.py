@@ -7,20 +7,18 @@ from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.tasks import Regression
-from tests.conftest import EXAMPLE_FILES
+from tests.conftest import example_data
 
 SCORE = Regression(low=-4, high=4)
 
 
 @pytest.fixture
 def data(tiny_bert: Path) -> SentimentDataModule:
-    return SentimentDataModule(
-        str(EXAMPLE_FILES), tokenizer=str(tiny_bert), val_fraction=0.2, test_fraction=0.2
-    )
+    return example_data(tiny_bert, batch_size=32)
 
 
 def test_the_data_table_counts_sentences_and_labels_of_each_split(
-    data: SentimentDataModule, tmp_path: Path
+    data: SentimentDataModule, tiny_bert: Path
 ) -> None:
     data.setup("fit")
     lines = data_table(data).splitlines()
@@ -29,9 +27,7 @@ def test_the_data_table_counts_sentences_and_labels_of_each_split(
     assert [sum(column) for column in zip(*rows, strict=True)] == [44, 40, 44]
     assert "score: 44 rows read, 0 without a target, 0 repeated" in lines
     assert "cut" not in lines[-1]
-    short = SentimentDataModule(
-        str(EXAMPLE_FILES), tokenizer=data.tokenizer_name, max_length=12, tasks={"score": SCORE}
-    )
+    short = example_data(tiny_bert, max_length=12, tasks={"score": SCORE})
     short.setup("fit")
     assert data_table(short).splitlines()[-1].endswith("sentences are cut to 12 tokens")
 
@@ -53,7 +49,7 @@ def test_the_group_table_accounts_for_every_parameter(
         total,
         sum(values[2] for name, values in rows.items() if name != "total"),
     ]
-    assert rows["heads/decay"][3] == pytest.approx(4e-3)
+    assert rows["heads.score/decay"][3] == pytest.approx(4e-3)
     assert rows["embeddings/decay"] == [3, rows["embeddings/decay"][1], 0, 1e-3 * 0.5**3, 0.01]
 
 

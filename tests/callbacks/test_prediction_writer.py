@@ -14,9 +14,7 @@ from lit_mtl.tasks import Classification, Regression
 def predict(tiny_bert: Path, source: Path, output: Path | None, folder: Path) -> None:
     module = MultiTaskModule(str(tiny_bert))
     module.build({"tone": Classification(labels=("a", "b")), "score": Regression(low=0, high=1)})
-    data = SentimentDataModule(
-        tokenizer=str(tiny_bert), predict_path=str(source), eval_batch_size=3
-    )
+    data = SentimentDataModule(predict_path=str(source), eval_batch_size=3)
     writer = PredictionWriter(None if output is None else str(output))
     trainer = Trainer(
         accelerator="cpu",

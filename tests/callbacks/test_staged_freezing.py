@@ -9,12 +9,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
-from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage
 from lit_mtl.optim.selectors import select
-from tests.conftest import EXAMPLE_FILES
+from tests.conftest import example_data
 
 THREE = [
     Stage(name="probe", freeze=("backbone",), until_epoch=1),
@@ -47,23 +46,30 @@ class Spy(Callback):
         )
 
 
-def data(backbone: Path) -> SentimentDataModule:
-    return SentimentDataModule(
-        str(EXAMPLE_FILES),
-        tokenizer=str(backbone),
-        batch_size=8,
-        val_fraction=0.2,
-        test_fraction=0.2,
-    )
+class KeepEpoch(Callback):
+    """Saves a checkpoint at the end of one epoch."""
+
+    def __init__(self, path: Path, *, epoch: int) -> None:
+        self.path, self.epoch = path, epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch + 1 == self.epoch:
+            trainer.save_checkpoint(self.path)
 
 
 def fit(
-    backbone: Path, stages: list[Stage], *, epochs: int = 3, **options: Any
+    backbone: Path,
+    stages: list[Stage],
+    *,
+    epochs: int = 3,
+    keep: KeepEpoch | None = None,
+    **options: Any,
 ) -> tuple[MultiTaskModule, Spy, Trainer]:
     seed_everything(0, workers=True)
     module, spy = MultiTaskModule(str(backbone), lr=1e-3, schedule="constant"), Spy()
-    trainer = trainer_of(stages, spy, max_epochs=epochs, **options)
-    trainer.fit(module, datamodule=data(backbone))
+    callbacks = [spy] if keep is None else [spy, keep]
+    trainer = trainer_of(stages, *callbacks, max_epochs=epochs, **options)
+    trainer.fit(module, datamodule=example_data(backbone))
     return module, spy, trainer
 
 
@@ -150,8 +156,7 @@ def test_a_thaw_warms_up_its_own_groups_and_no_others(tiny_bert: Path) -> None:
     _, spy, _ = fit(tiny_bert, THREE, epochs=2)
     warmup_of_run = 1  # a tenth of ten steps
     rates = [step["rates"] for step in spy.steps]
-    peak = {name: rate for name, rate in rates[warmup_of_run].items()}
-    for name, rate in peak.items():
+    for name, rate in rates[warmup_of_run].items():
         thawed = name.startswith(("embeddings", "layer"))
         expected = [1 / 3, 2 / 3, 1.0] if thawed else [1.0, 1.0, 1.0]
         found = [step[name] / rate for step in rates[STEPS : STEPS + 3]]
@@ -174,9 +179,9 @@ def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) 
         assert f"{transformer}.encoder.layer.1.output.dropout" in step["training"]
         for prefix in (f"{transformer}.embeddings", f"{transformer}.encoder.layer.0"):
             assert not {name for name in step["training"] if name.startswith(prefix)}
-    prefix = module.network.encoder.backbone.transformer.get_submodule("embeddings")
+    embeddings = module.network.encoder.backbone.transformer.get_submodule("embeddings")
     ids = torch.arange(5, 15).unsqueeze(0)
-    assert torch.equal(prefix(input_ids=ids), prefix(input_ids=ids))
+    assert torch.equal(embeddings(input_ids=ids), embeddings(input_ids=ids))
 
 
 def flags_and_modes(module: MultiTaskModule) -> tuple[list[bool], list[bool]]:
@@ -188,7 +193,7 @@ def flags_and_modes(module: MultiTaskModule) -> tuple[list[bool], list[bool]]:
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_nothing_changes_outside_fit(tiny_bert: Path, command: str) -> None:
-    module, datamodule = MultiTaskModule(str(tiny_bert)), data(tiny_bert)
+    module, datamodule = MultiTaskModule(str(tiny_bert)), example_data(tiny_bert)
     datamodule.setup("fit")
     module.build(datamodule.tasks)
     before = flags_and_modes(module)
@@ -221,7 +226,9 @@ def test_a_frozen_head_teaches_the_encoder_and_a_task_of_weight_zero_does_not(
 
 def test_no_autograd_node_exists_below_a_frozen_prefix(tiny_bert: Path) -> None:
     module, _, _ = fit(
-        tiny_bert, [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[0]"))], epochs=1
+        tiny_bert,
+        [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[0]"))],
+        epochs=1,
     )
     seen: dict[str, bool] = {}
     encoder = module.network.encoder.backbone.transformer.get_submodule("encoder.layer")
@@ -266,19 +273,18 @@ def test_resuming_goes_on_in_its_stage_and_with_another_plan_is_refused(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     _, whole, _ = fit(tiny_bert, THREE)
-    module, _, trainer = fit(tiny_bert, THREE, epochs=2)
     path = tmp_path / "two.ckpt"
-    trainer.save_checkpoint(path)
+    module, _, _ = fit(tiny_bert, THREE, keep=KeepEpoch(path, epoch=2))
     spy = Spy()
     resumed = MultiTaskModule(str(tiny_bert), lr=1e-3, schedule="constant")
     trainer_of(THREE, spy, max_epochs=3).fit(
-        resumed, datamodule=data(tiny_bert), ckpt_path=path, weights_only=True
+        resumed, datamodule=example_data(tiny_bert), ckpt_path=path, weights_only=True
     )
     for key in ("trainable", "training", "rates"):
         assert [step[key] for step in spy.steps] == [step[key] for step in whole.steps[10:]]
     changed = [*THREE[:2], Stage(name="again", freeze=("projection",))]
     with pytest.raises(ConfigError, match="made with the stages"):
         trainer_of(changed, max_epochs=3).fit(
-            resumed, datamodule=data(tiny_bert), ckpt_path=path, weights_only=True
+            resumed, datamodule=example_data(tiny_bert), ckpt_path=path, weights_only=True
         )
     assert module.tasks == resumed.tasks

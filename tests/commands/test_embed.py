@@ -31,7 +31,7 @@ def test_all_ways_in_give_the_same_output(
     capsys.readouterr()
     printed = []
     for arguments in (SENTENCES, ["--file", str(lines)], []):
-        monkeypatch.setattr("sys.stdin", io.StringIO(lines.read_text()))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.read_bytes())))
         assert lit_mtl("embed", "--ckpt_path", checkpoint, *arguments) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2]
@@ -41,13 +41,14 @@ def test_all_ways_in_give_the_same_output(
 
 
 def test_the_saved_array_holds_the_embeddings(
-    lit_mtl: Run, checkpoint: Path, tmp_path: Path
+    lit_mtl: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "new" / "vectors.npy"
     assert lit_mtl("embed", "--ckpt_path", checkpoint, "--output", output, *SENTENCES) == 0
     saved = torch.from_numpy(np.load(output))
     torch.testing.assert_close(saved, load_checkpoint(checkpoint).embed(SENTENCES))
     assert [path.name for path in output.parent.iterdir()] == ["vectors.npy"]
+    assert "cos 3" in capsys.readouterr().out
 
 
 def test_the_table_shows_norms_and_cosines_by_hand() -> None:
@@ -66,8 +67,12 @@ def test_wrong_use_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=r"\.npy"):
         save_array(torch.zeros(1, 2), tmp_path / "a.txt")
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
-    assert lit_mtl("embed", "--ckpt_path", "x.ckpt") == 2
+    for content, code in ((b"\n \n", 2), ("schön\n".encode("latin-1"), 65)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert lit_mtl("embed", "--ckpt_path", "x.ckpt") == code
+    assert lit_mtl("embed", "--ckpt_path", "x.ckpt", "a", " ") == 2
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl("embed", "--ckpt_path", "x.ckpt", "--batch_size=0", "a")
     assert lit_mtl("embed", "--ckpt_path", "x.ckpt", "--file", "a.txt", "b") == 2
     with pytest.raises(SystemExit, match="2"):
         lit_mtl("embed", "sentence")

@@ -7,12 +7,11 @@ import torch
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import Classification, Regression
-from tests.conftest import EXAMPLE_FILES
+from tests.conftest import EXAMPLE_FILES, example_data
 
 
-def module(path: Path | None, tiny_bert: Path, **changes: Any) -> SentimentDataModule:
-    options = {"tokenizer": str(tiny_bert), "val_fraction": 0.2, "test_fraction": 0.2, **changes}
-    return SentimentDataModule(None if path is None else str(path), **options)
+def module(path: Path | None, tiny_bert: Path, **options: Any) -> SentimentDataModule:
+    return example_data(tiny_bert, path=path, **{"batch_size": 32, **options})
 
 
 def test_a_batch_holds_ids_masks_and_targets_of_its_rows(tiny_bert: Path) -> None:
@@ -99,16 +98,37 @@ def test_sentences_to_predict_come_from_a_file_or_the_test_split(
         assert data.predict_texts() == ["one", "two"]
         rows = torch.cat([batch["row_id"] for batch in data.predict_dataloader()])
         assert sorted(rows.tolist()) == [0, 1]
+    for name, content in (("empty.txt", "\n"), ("rows.jsonl", "{}")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=f"{name}: expected"):
+            module(None, tiny_bert, predict_path=str(tmp_path / name)).setup("predict")
     data = module(EXAMPLE_FILES, tiny_bert)
     data.setup("predict")
     assert data.predict_texts() == list(data.datasets["test"]["text"])
 
 
 def test_an_empty_split_is_refused_by_name(tiny_bert: Path) -> None:
-    data = module(EXAMPLE_FILES, tiny_bert, val_fraction=0.0)
+    for name, split in (("val_fraction", "val"), ("test_fraction", "test")):
+        few = module(EXAMPLE_FILES, tiny_bert, **{name: 1e-9})
+        with pytest.raises(ConfigError, match=f"{split} split holds no sentence"):
+            few.setup("fit")
+    module(EXAMPLE_FILES, tiny_bert, test_fraction=0.0).setup("fit")
+
+
+def test_two_tasks_cannot_learn_from_one_column(tiny_bert: Path) -> None:
+    table = str(EXAMPLE_FILES / "scores.tsv")
+    tasks = {"a": Regression(low=-4, high=4), "b": Regression(low=-4, high=4)}
+    data = module(None, tiny_bert, files={"a": table, "b": table}, tasks=tasks)
+    with pytest.raises(ConfigError, match="'a' and 'b' would both learn"):
+        data.setup("fit")
+
+
+def test_tables_that_no_task_learns_from_are_named(tiny_bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.tsv").write_bytes((EXAMPLE_FILES / "scores.tsv").read_bytes())
+    (tmp_path / "other.csv").write_text("text,remark\n")
+    data = module(tmp_path, tiny_bert)
     data.setup("fit")
-    with pytest.raises(ConfigError, match="val split holds no sentence"):
-        data.val_dataloader()
+    assert data.unused_tables() == [tmp_path / "other.csv"]
 
 
 def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
@@ -118,7 +138,7 @@ def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="but got both"):
         module(EXAMPLE_FILES, tiny_bert, files={"score": "x"})
     with pytest.raises(ConfigError, match="`tokenizer`"):
-        module(EXAMPLE_FILES, tiny_bert, tokenizer=None).setup("fit")
+        SentimentDataModule(str(EXAMPLE_FILES)).setup("fit")
     with pytest.raises(ConfigError, match=r"data\.path"):
         module(None, tiny_bert).setup("fit")
     with pytest.raises(ConfigError, match=r"score.*sentiment.*\['mood'\]"):

@@ -62,6 +62,8 @@ def test_a_prepared_corpus_is_left_alone_and_foreign_files_are_not_touched(
     (folder / "positive.txt").write_text("mine\n")
     prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
     assert (folder / "positive.txt").read_text() == "mine\n"
+    with pytest.raises(ConfigError, match=r"corpus 'tweets'; found other files"):
+        prepare_corpus("tweets", folder, archive=archive[0], sha256=archive[1])
     (folder / "SOURCE.md").unlink()
     with pytest.raises(ConfigError, match=r"movies.*other files"):
         prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])

@@ -37,10 +37,17 @@ def test_a_folder_gives_every_sentence_its_label_and_line(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("pos", "positive"), ("neg", "negative"), ("negatives", "negative"), ("Neutral", "Neutral")],
+    [
+        ("pos", "positive"),
+        ("NEG", "negative"),
+        ("negatives", "negative"),
+        ("Positive", "positive"),
+        ("Neutral", "Neutral"),
+    ],
 )
 def test_usual_file_names_are_understood(tmp_path: Path, name: str, label: str) -> None:
-    write(tmp_path / f"{name}.txt", "x\n")
+    write(tmp_path / f"{name}.TXT", "x\n")
+    write(tmp_path / f"._{name}.txt", "hidden twin\n")
     assert list(label_files(tmp_path)) == [label]
 
 

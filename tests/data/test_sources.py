@@ -29,7 +29,8 @@ def test_a_scored_file_alone_serves_the_regression(tmp_path: Path) -> None:
 def test_a_folder_with_both_serves_both(tmp_path: Path) -> None:
     labels_in(tmp_path)
     (tmp_path / "scores.tsv").write_text("text\tscore\n")
-    (tmp_path / "notes.tsv").write_text("text\tscore\n")
+    (tmp_path / "notes.tsv").write_text("text\tremark\n")
+    (tmp_path / "._positive.txt").write_bytes(b"\0")
     expected = {"sentiment": tmp_path, "score": tmp_path / "scores.tsv"}
     assert find_sources(tmp_path, TASKS) == expected
     only_score = {"score": TASKS["score"]}
@@ -56,5 +57,14 @@ def test_what_fits_two_tasks_is_not_guessed(tmp_path: Path) -> None:
         find_sources(tmp_path, two)
     table = tmp_path / "rows.tsv"
     table.write_text("text\tlabel\n")
-    with pytest.raises(ConfigError, match=r"label.*tone.*topic"):
+    with pytest.raises(ConfigError, match=r"tone.*topic.*both learn from the column 'label'"):
         find_sources(table, two)
+
+
+def test_two_tables_for_one_task_are_not_chosen_from(tmp_path: Path) -> None:
+    for name in ("Ratings.TSV", "scores.csv"):
+        (tmp_path / name).write_text("text\tscore\n" if name.endswith("TSV") else "text,score\n")
+    with pytest.raises(ConfigError, match=r"Ratings\.TSV and .*scores\.csv both have targets"):
+        find_sources(tmp_path, TASKS)
+    (tmp_path / "scores.csv").unlink()
+    assert find_sources(tmp_path, TASKS) == {"score": tmp_path / "Ratings.TSV"}

@@ -48,8 +48,8 @@ def test_groups_cover_every_family(family: str) -> None:
     )
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     rates = {group["name"].split("/")[0]: group["lr"] for group in groups}
-    expected = {"heads": 1.0, "projection": 1.0, "layer_2": 0.5, "layer_1": 0.25, "layer_0": 0.125}
-    assert rates == {**expected, "embeddings": 0.0625}
+    expected = {f"heads.{task}": 1.0 for task in TASKS} | {"projection": 1.0, "embeddings": 0.0625}
+    assert rates == expected | {f"layer_{layer}": 0.5 ** (3 - layer) for layer in range(3)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -81,8 +81,13 @@ def test_weights_come_from_the_backbone_unless_random_ones_are_asked_for(tiny_be
 def test_no_task_a_bad_name_and_another_format_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least one"):
         MultiTaskModel(family_config("bert"), tasks={}, architecture=Architecture())
-    bad: dict[str, Task] = {"my task": TASKS["score"]}
-    with pytest.raises(ConfigError, match="'my task'"):
-        MultiTaskModel(family_config("bert"), tasks=bad, architecture=Architecture())
+    for name in ("my task", "type", "keys"):
+        bad: dict[str, Task] = {name: TASKS["score"]}
+        with pytest.raises(ConfigError, match=f"'{name}'"):
+            MultiTaskModel(family_config("bert"), tasks=bad, architecture=Architecture())
+    with pytest.raises(ConfigError, match="embedding_dim"):
+        Architecture(embedding_dim=0)
+    with pytest.raises(ConfigError, match="head_dropout"):
+        Architecture(head_dropout=1.5)
     with pytest.raises(ConfigError, match="format"):
         MultiTaskModel.from_spec({**model().spec(), "format": 99})

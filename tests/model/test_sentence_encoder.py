@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 import torch
 
-from lit_mtl.errors import ConfigError
 from lit_mtl.model.backbone import Backbone
 from lit_mtl.model.sentence_encoder import SentenceEncoder
 from tests.model.families import family_config
@@ -65,8 +64,3 @@ def test_normalize_keeps_the_direction_and_sets_the_length() -> None:
         raw, unit = encoder()(ids, mask), encoder(normalize=True)(ids, mask)
     torch.testing.assert_close(unit, raw / raw.norm(dim=-1, keepdim=True))
     assert not torch.allclose(raw.norm(dim=-1), torch.ones(5), atol=0.05)
-
-
-def test_an_empty_embedding_is_refused() -> None:
-    with pytest.raises(ConfigError, match="embedding_dim"):
-        encoder(embedding_dim=0)

@@ -90,5 +90,10 @@ def test_the_expected_cost_counts_forward_and_backward_passes(
 def test_a_trainable_part_below_a_frozen_one_is_found() -> None:
     assert hole(select(["backbone.layers[:8]"], PLACES), PLACES) == "embeddings"
     assert hole(select(["backbone.layers[3]"], PLACES), PLACES) == "layer_2"
-    for selectors in ([], ["backbone.embeddings"], ["backbone"], ["backbone.embeddings", "backbone.layers[:8]"]):
+    for selectors in (
+        [],
+        ["backbone.embeddings"],
+        ["backbone"],
+        ["backbone.embeddings", "backbone.layers[:8]"],
+    ):
         assert hole(select(selectors, PLACES), PLACES) is None

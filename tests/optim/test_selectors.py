@@ -7,7 +7,9 @@ from lit_mtl.optim.selectors import depth_of_backbone, select
 LAYERS = 12
 PLACES = {
     "emb.weight": Place("embeddings", LAYERS + 1),
-    **{f"layer.{n}.{kind}": Place(f"layer_{n}", LAYERS - n) for n in range(LAYERS) for kind in "wb"},
+    **{
+        f"layer.{n}.{kind}": Place(f"layer_{n}", LAYERS - n) for n in range(LAYERS) for kind in "wb"
+    },
     "projection.w": Place("projection", 0),
     "heads.score.w": Place("heads.score", 0),
     "heads.scores.w": Place("heads.scores", 0),
@@ -60,10 +62,19 @@ def test_a_share_is_rounded_to_whole_layers(depth: int) -> None:
 
 @pytest.mark.parametrize(
     "selector",
-    ["query", "backbone.layer[:8]", "heads.mood", "backbone.layers[12]", "backbone.layers[5:5]", "re:xyz"],
+    [
+        "query",
+        "backbone.layer[:8]",
+        "heads.mood",
+        "backbone.layers[12]",
+        "backbone.layers[5:5]",
+        "re:xyz",
+    ],
 )
 def test_what_selects_nothing_is_refused_with_what_exists(selector: str) -> None:
-    with pytest.raises(ConfigError, match=r"nothing\. There are .*layers\[11\].*heads\.score, heads"):
+    with pytest.raises(
+        ConfigError, match=r"nothing\. There are .*layers\[11\].*heads\.score, heads"
+    ):
         select([selector], PLACES)
 
 

@@ -57,6 +57,9 @@ def data_table(datamodule: SentimentDataModule) -> str:
         for name in datamodule.declared_tasks
         if name not in corpus.tasks
     ]
+    notes += [
+        f"{path}: not read, it has no column for a task" for path in datamodule.unused_tables()
+    ]
     if datamodule.truncated:
         notes.append(f"{datamodule.truncated} sentences are cut to {datamodule.max_length} tokens")
     return "\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes])

@@ -1,7 +1,6 @@
 """Writes what `predict` finds, one JSON object a line, in the order of the input."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import distributed
 
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
+from lit_mtl.files import write_atomically
 
 _Rows = dict[int, dict[str, Any]]
 
@@ -53,15 +53,13 @@ class PredictionWriter(Callback):
             return
         path = self.output or folder / "predictions.jsonl"
         texts = _data(trainer).predict_texts()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("w", encoding="utf-8") as file:
-            for row, text in enumerate(texts):
-                file.write(json.dumps({"text": text, **rows[row]}, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        rank_zero_info(f"{len(texts)} predictions are in {path}")
+        lines = [
+            json.dumps({"text": texts[row], **rows[row]}, ensure_ascii=False) + "\n"
+            for row in sorted(rows)
+        ]
+        write_atomically(path, "".join(lines).encode("utf-8"))
+        left = f" of {len(texts)} sentences" if len(lines) < len(texts) else ""
+        rank_zero_info(f"{len(lines)} predictions{left} are in {path}")
 
     def _gathered(self, trainer: Trainer) -> _Rows:
         if trainer.world_size == 1:

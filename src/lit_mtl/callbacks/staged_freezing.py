@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole
-from lit_mtl.optim.schedules import GroupCourse
+from lit_mtl.optim.schedules import courses_of
 
 
 class StagedFreezing(Callback):
@@ -165,13 +165,16 @@ class StagedFreezing(Callback):
         if self.eval_mode:
             for module in _wholly_frozen(network, frozen):
                 module.eval()
-        pl_module.stage_loss_weights = dict(self.stage.loss_weights)
-        for course in _scheduler(trainer).lr_lambdas:
+        own_weights = {name: task.weight for name, task in network.tasks.items()}
+        network.loss_weights = own_weights | self.stage.loss_weights
+        for course in courses_of(_scheduler(trainer)):
             course.scale = self.stage.lr_scale
         _refresh_rates(trainer)
         _rewrap(trainer)
         count = _count_trainable(network)
-        rank_zero_info(f"{self.stage}: {count:,} trainable parameters from step {trainer.global_step}")
+        rank_zero_info(
+            f"{self.stage}: {count:,} trainable parameters from step {trainer.global_step}"
+        )
 
     def _forget_moments(
         self, trainer: Trainer, pl_module: LightningModule, thawed: Iterable[str]
@@ -184,7 +187,7 @@ class StagedFreezing(Callback):
     def _warm_up(self, trainer: Trainer, pl_module: LightningModule, thawed: set[str]) -> None:
         scheduler = _scheduler(trainer)
         for group, course in zip(
-            trainer.optimizers[0].param_groups, scheduler.lr_lambdas, strict=True
+            trainer.optimizers[0].param_groups, courses_of(scheduler), strict=True
         ):
             if thawed & set(group["param_names"]):
                 course.thaw_step = scheduler.last_epoch
@@ -200,7 +203,6 @@ def _network(pl_module: LightningModule) -> MultiTaskModel:
 def _scheduler(trainer: Trainer) -> LambdaLR:
     scheduler = trainer.lr_scheduler_configs[0].scheduler
     assert isinstance(scheduler, LambdaLR)
-    assert all(isinstance(course, GroupCourse) for course in scheduler.lr_lambdas)
     return scheduler
 
 
@@ -208,7 +210,7 @@ def _refresh_rates(trainer: Trainer) -> None:
     """Write the rates of the coming step at once; the scheduler itself acts only after it."""
     scheduler = _scheduler(trainer)
     for group, base, course in zip(
-        scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        scheduler.optimizer.param_groups, scheduler.base_lrs, courses_of(scheduler), strict=True
     ):
         group["lr"] = base * course(scheduler.last_epoch)
 
@@ -243,5 +245,3 @@ def _wholly_frozen(network: MultiTaskModel, frozen: set[str]) -> list[nn.Module]
 
 def _count_trainable(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-

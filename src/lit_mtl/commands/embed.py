@@ -2,9 +2,7 @@
 
 import argparse
 import io
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +13,9 @@ from torch.nn import functional
 
 from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.commands.quiet import silence_upstream_notes
-from lit_mtl.data.readers import read_lines
+from lit_mtl.data.readers import decode, read_lines, split_lines
 from lit_mtl.errors import ConfigError
+from lit_mtl.files import write_atomically
 
 _MOST_IN_TABLE = 12
 
@@ -32,11 +31,10 @@ def run(name: str, args: Sequence[str]) -> None:
     options = _parser(name).parse_args(args)
     texts = _texts(options.sentences, options.file)
     embeddings = load_checkpoint(options.ckpt_path).embed(texts, batch_size=options.batch_size)
+    print(describe(embeddings, texts))
     if options.output is not None:
         save_array(embeddings, options.output)
-        print(f"{tuple(embeddings.shape)} embeddings are in {options.output}")
-    else:
-        print(describe(embeddings, texts))
+        print(f"saved in {options.output}")
 
 
 def describe(embeddings: Tensor, texts: Sequence[str]) -> str:
@@ -67,25 +65,24 @@ def save_array(embeddings: Tensor, path: Path) -> None:
     """Write a .npy file, complete or not at all."""
     if path.suffix != ".npy":
         raise ConfigError(f"Expected a name that ends in .npy for --output, but got {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, embeddings.numpy())
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(buffer.getvalue())
-    os.chmod(partial, 0o644)
-    Path(partial).replace(path)
+    write_atomically(path, buffer.getvalue())
 
 
 def _texts(sentences: Sequence[str], file: Path | None) -> list[str]:
-    """Sentences from the command line, a file, or standard input, one a line."""
+    """Sentences from the command line, a file, or standard input; blank lines are passed over."""
     if sentences and file is not None:
         raise ConfigError("Expected either sentences or --file, but got both")
+    if not all(sentence.strip() for sentence in sentences):
+        raise ConfigError("Expected sentences as arguments, but one of them is blank")
+    if sentences:
+        return list(sentences)
     if file is not None:
         texts = [row.text for row in read_lines(file)]
     else:
-        lines = sentences or sys.stdin.read().split("\n")
-        texts = [line.strip() for line in lines if line.strip()]
+        text = decode(sys.stdin.buffer.read(), "standard input")
+        texts = [row.text for row in split_lines(text, "standard input")]
     if not texts:
         raise ConfigError("Expected sentences as arguments, in --file or on standard input")
     return texts
@@ -100,5 +97,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--ckpt_path", type=Path, required=True, help="a checkpoint of fit")
     parser.add_argument("--file", type=Path, help="text file with one sentence a line")
     parser.add_argument("--output", type=Path, help="a .npy file to write, one row a sentence")
-    parser.add_argument("--batch_size", type=int, default=64, help="sentences run at once")
+    parser.add_argument("--batch_size", type=_positive, default=64, help="sentences run at once")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return int(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from lit_mtl.evaluation import TaskResult, scalars
+from lit_mtl.files import write_atomically
 from lit_mtl.tasks import Classification
 from lit_mtl.tasks.base import Task
 
@@ -17,7 +18,7 @@ def report(
     results: Mapping[str, Mapping[str, TaskResult]],
     *,
     tasks: Mapping[str, Task],
-    folder: Path,
+    folder: Path | None,
     checkpoint: str | None,
     seconds: float | None = None,
 ) -> None:
@@ -26,7 +27,7 @@ def report(
     Args:
         results: split name to task name to result.
         tasks: the tasks by name.
-        folder: folder of the run.
+        folder: folder of the run; None writes no file.
         checkpoint: the checkpoint that was measured.
         seconds: duration of the training, if there was one.
     """
@@ -36,7 +37,11 @@ def report(
         if isinstance(task, Classification):
             split, result = list(by_split.items())[-1]
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
-    folder.mkdir(parents=True, exist_ok=True)
+    if seconds is not None:
+        print(f"\ntraining took {seconds / 60:.1f} minutes", end="")
+    print(f"\ncheckpoint: {checkpoint}")
+    if folder is None:
+        return
     path = folder / RESULTS_FILE
     content = {
         "checkpoint": checkpoint,
@@ -44,10 +49,8 @@ def report(
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    if seconds is not None:
-        print(f"\ntraining took {seconds / 60:.1f} minutes", end="")
-    print(f"\ncheckpoint: {checkpoint}\nresults:    {path}")
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    print(f"results:    {path}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:

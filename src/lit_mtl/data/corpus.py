@@ -64,12 +64,12 @@ def text_key(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def split_of(text: str, *, val_fraction: float, test_fraction: float) -> Split:
-    """The split of a sentence: a function of its text alone, without regard to case.
+def split_of(key: str, *, val_fraction: float, test_fraction: float) -> Split:
+    """The split of a sentence: a function of its `text_key` alone, without regard to case.
 
     So the same sentence never stands in two splits, and new rows do not move old ones.
     """
-    digest = hashlib.sha256(text_key(text).casefold().encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(key.casefold().encode("utf-8", "surrogatepass")).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
     if position < test_fraction:
         return "test"
@@ -106,7 +106,7 @@ def build_corpus(
     for name, source in sources.items():
         rows = _rows(name, tasks[name], source)
         labelled = [row for row in rows if row.target is not None]
-        resolved[name] = tasks[name].resolve([row.target for row in labelled if row.target])
+        resolved[name] = _resolve(name, tasks[name], source, [row.target or "" for row in labelled])
         distinct = _join(joined, name, resolved[name], labelled)
         read[name] = len(rows)
         unlabelled[name] = len(rows) - len(labelled)
@@ -137,6 +137,16 @@ def _rows(name: str, task: Task, source: Path) -> list[Row]:
             "found a folder"
         )
     return list(read_label_folder(source))
+
+
+def _resolve(name: str, task: Task, source: Path, targets: Sequence[str]) -> Task:
+    """A task with what its files say; they have to say something."""
+    if not targets:
+        raise DataError(f"{source}: expected targets for the task {name!r}; found none")
+    try:
+        return task.resolve(targets)
+    except ConfigError as error:
+        raise DataError(f"{source}: {error} (task {name!r})") from error
 
 
 def _join(joined: dict[str, Example], name: str, task: Task, rows: Sequence[Row]) -> int:

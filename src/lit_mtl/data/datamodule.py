@@ -5,7 +5,7 @@ Shapes: B rows, T tokens of the longest row in the batch.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, TypedDict
 
 import torch
 from datasets import Dataset
@@ -18,10 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from lit_mtl.data.batching import LengthGroupedSampler
 from lit_mtl.data.corpus import SPLITS, Corpus, Example, Split, build_corpus
 from lit_mtl.data.downloads import CorpusName, prepare_corpus
-from lit_mtl.data.readers import TABLE_SUFFIXES, TEXT_COLUMNS, read_lines, read_table
-from lit_mtl.data.sources import find_sources
-from lit_mtl.errors import ConfigError, MissingInputError
-from lit_mtl.pretrained import load_tokenizer
+from lit_mtl.data.readers import TABLE_SUFFIXES, TEXT_COLUMNS, Row, read_lines, read_table
+from lit_mtl.data.sources import find_sources, refuse_shared_columns, tables
+from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from lit_mtl.tasks.base import Task
 
@@ -46,16 +45,6 @@ class Batch(TypedDict):
     labelled: dict[str, Tensor]
 
 
-@runtime_checkable
-class HasTokenizer(Protocol):
-    """A module that brings the tokenizer of its backbone."""
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer."""
-        ...
-
-
 class SentimentDataModule(LightningDataModule):
     """Loads sentences with labels, scores or both, and splits, tokenises and batches them.
 
@@ -65,7 +54,6 @@ class SentimentDataModule(LightningDataModule):
         corpus: a rated corpus to fetch into `path` if it is not there yet.
         corpus_archive: the corpus' archive on disk, for machines without a network.
         tasks: the declared tasks; those without data are left out.
-        tokenizer: name of the backbone whose tokenizer is used. None: that of the module.
         max_length: tokens of a sentence at most; longer ones are cut and counted.
         batch_size: rows a training batch and process.
         eval_batch_size: rows a batch and process in validation, test and prediction.
@@ -84,7 +72,6 @@ class SentimentDataModule(LightningDataModule):
         corpus: CorpusName | None = None,
         corpus_archive: str | None = None,
         tasks: Mapping[str, AnyTask] | None = None,
-        tokenizer: str | None = None,
         max_length: int = 128,
         batch_size: int = 32,
         eval_batch_size: int = 128,
@@ -95,10 +82,13 @@ class SentimentDataModule(LightningDataModule):
         predict_path: str | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"max_length": max_length, "batch_size": batch_size}
-        for name, value in (sizes | {"eval_batch_size": eval_batch_size}).items():
-            if value < 1:
-                raise ConfigError(f"Expected argument `{name}` to be at least 1, but got {value}")
+        sizes = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1)}
+        sizes["max_length"] = (max_length, 3)  # a word between the two special tokens
+        for name, (value, least) in sizes.items():
+            if value < least:
+                raise ConfigError(
+                    f"Expected argument `{name}` to be at least {least}, but got {value}"
+                )
         if path is None and corpus is not None:
             path = f"data/{corpus}"
         if path is not None and files is not None:
@@ -108,7 +98,6 @@ class SentimentDataModule(LightningDataModule):
         self.corpus_name = corpus
         self.corpus_archive = None if corpus_archive is None else Path(corpus_archive)
         self.declared_tasks: dict[str, Task] = dict(DEFAULT_TASKS if tasks is None else tasks)
-        self.tokenizer_name = tokenizer
         self.max_length = max_length
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -130,20 +119,25 @@ class SentimentDataModule(LightningDataModule):
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The named one or, under a Trainer, that of the module.
+        """That of the module under a Trainer, so that it can be no other one; or one that was set.
+
+        Its `model_max_length` becomes `max_length`, and travels with it in the checkpoint.
 
         Raises:
             ConfigError: if there is neither.
         """
         if self._tokenizer is None:
             module = getattr(self.trainer, "lightning_module", None)
-            if self.tokenizer_name is not None:
-                self._tokenizer = load_tokenizer(self.tokenizer_name)
-            elif isinstance(module, HasTokenizer):
-                self._tokenizer = module.tokenizer
-            else:
-                raise ConfigError("Without a MultiTaskModule the argument `tokenizer` is needed")
+            if module is None:
+                raise ConfigError("Without a Trainer, set the datamodule's `tokenizer` first")
+            self.tokenizer = module.tokenizer
+        assert self._tokenizer is not None
         return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, self.max_length)
+        self._tokenizer = tokenizer
 
     def prepare_data(self) -> None:
         """Fetch the rated corpus if one is named."""
@@ -153,8 +147,9 @@ class SentimentDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read, join, split and tokenise, once for all stages."""
         if stage == "predict" and self.predict_path is not None:
-            texts = [Example(row.text, row.where) for row in _texts(self.predict_path)]
-            self.predict_dataset = self._dataset(texts)
+            self.predict_dataset = self._dataset(
+                [Example(row.text, row.where) for row in _texts(self.predict_path)]
+            )
         elif self.corpus is None:
             self.corpus = build_corpus(
                 self._sources(),
@@ -163,6 +158,10 @@ class SentimentDataModule(LightningDataModule):
                 test_fraction=self.test_fraction,
             )
             self.datasets = {split: self._dataset(self.corpus.splits[split]) for split in SPLITS}
+        if stage == "fit":
+            # what is measured at the end should be there before hours of training
+            for split in SPLITS if self.test_fraction else SPLITS[:2]:
+                self._split(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split in a new order each epoch."""
@@ -178,13 +177,19 @@ class SentimentDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Batches of the sentences to predict."""
-        dataset = self.predict_dataset or self._split("test")
-        return self._loader(dataset, batch_size=self.eval_batch_size)
+        return self._loader(self._to_predict(), batch_size=self.eval_batch_size)
 
     def predict_texts(self) -> list[str]:
         """The sentences to predict, in the order of the file; `row_id` counts them."""
-        texts: list[str] = list((self.predict_dataset or self._split("test"))["text"])
+        texts: list[str] = list(self._to_predict()["text"])
         return texts
+
+    def unused_tables(self) -> list[Path]:
+        """Tables in the folder that no task learns from; known after `setup`."""
+        if self.path is None:
+            return []
+        used = self._sources().values()
+        return [table for table in tables(self.path) if table not in used]
 
     def collate(self, columns: Any) -> Batch:
         """Pad rows to the longest of them and separate targets from what is missing.
@@ -221,6 +226,7 @@ class SentimentDataModule(LightningDataModule):
                     raise MissingInputError(
                         f"{file}: expected a folder or a table for the task {name!r}, found nothing"
                     )
+            refuse_shared_columns(self.files, self.declared_tasks)
             return self.files
         if self.path is None:
             raise ConfigError(
@@ -235,7 +241,6 @@ class SentimentDataModule(LightningDataModule):
         columns: dict[str, Any] = {
             "row_id": list(range(len(texts))),
             "text": texts,
-            "where": [example.where for example in examples],
             "input_ids": self._tokenize(texts),
         }
         for name in self.tasks:
@@ -246,12 +251,15 @@ class SentimentDataModule(LightningDataModule):
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
-        limit = min(self.max_length, self.tokenizer.model_max_length)
+        limit = self.tokenizer.model_max_length
         too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
         for row in too_long:
             ids[row] = self.tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
         self.truncated += len(too_long)
         return ids
+
+    def _to_predict(self) -> Dataset:
+        return self._split("test") if self.predict_dataset is None else self.predict_dataset
 
     def _split(self, split: Split) -> Dataset:
         dataset = self.datasets[split]
@@ -266,6 +274,8 @@ class SentimentDataModule(LightningDataModule):
         self, dataset: Dataset, *, batch_size: int, seed: int | None = None
     ) -> DataLoader[Batch]:
         trainer = self.trainer
+        if getattr(trainer, "overfit_batches", 0):
+            raise ConfigError("`overfit_batches` is not supported: use `limit_train_batches`")
         sampler = LengthGroupedSampler(
             [len(ids) for ids in dataset["input_ids"]],
             batch_size=batch_size,
@@ -288,7 +298,12 @@ def _column(task: str) -> str:
     return f"target.{task}"
 
 
-def _texts(path: Path) -> list[Any]:
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return list(read_table(path, target_columns=TEXT_COLUMNS))
-    return list(read_lines(path))
+def _texts(path: Path) -> list[Row]:
+    suffix = path.suffix.lower()
+    if suffix not in (".txt", *TABLE_SUFFIXES):
+        raise DataError(f"{path}: expected a file that ends in .txt, .tsv or .csv")
+    rows = read_lines(path) if suffix == ".txt" else read_table(path, target_columns=TEXT_COLUMNS)
+    texts = list(rows)
+    if not texts:
+        raise DataError(f"{path}: expected sentences; found none")
+    return texts

@@ -34,6 +34,12 @@ _FILES: dict[str, str] = {
 }
 
 
+_GROUP_WARNING = """
+Mind that several sentences come from one review or editorial, and that the split is by sentence:
+sentences of one text stand on both sides of it, so that results are somewhat too good.
+"""
+
+
 def prepare_corpus(
     name: str, folder: Path, *, archive: Path | None = None, sha256: str = ARCHIVE_SHA256
 ) -> None:
@@ -54,7 +60,8 @@ def prepare_corpus(
         MissingInputError: if the archive cannot be fetched.
         DataError: if it is not the expected archive.
     """
-    if (folder / SOURCE_NOTE).is_file():
+    note = folder / SOURCE_NOTE
+    if note.is_file() and note.read_text(encoding="utf-8").startswith(_title(name)):
         return
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(
@@ -123,6 +130,10 @@ def _distinct(lines: Iterable[list[str]]) -> list[tuple[str, float]]:
     return [(text, fmean(values)) for text, values in ratings.items()]
 
 
+def _title(name: str) -> str:
+    return f"# The corpus `{name}`\n"
+
+
 def _write(folder: Path, name: str, rows: list[tuple[str, float]], licence: bytes) -> None:
     scored = "".join(f"{text}\t{score:.10g}\n" for text, score in rows)
     positive = [text for text, score in rows if score > 0]
@@ -131,8 +142,7 @@ def _write(folder: Path, name: str, rows: list[tuple[str, float]], licence: byte
         "positive.txt": "".join(f"{text}\n" for text in positive),
         "negative.txt": "".join(f"{text}\n" for text in negative),
         "scores.tsv": f"text\tscore\n{scored}",
-        SOURCE_NOTE: f"""# The corpus `{name}`
-
+        SOURCE_NOTE: f"""{_title(name)}
 {len(rows)} distinct sentences with the mean of about 20 human ratings each, on -4 to +4
 ({len(positive)} above 0, {len(negative)} below, {len(rows) - len(positive) - len(negative)} at 0).
 
@@ -142,7 +152,7 @@ Made from `{_FILES[name]}` in {_PACKAGE}.tar.gz
 Cite: Hutto, C.J. & Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment
 Analysis of Social Media Text. Eighth International Conference on Weblogs and Social Media
 (ICWSM-14). Ann Arbor, MI, June 2014.
-""",
+{_GROUP_WARNING if name in ("amazon", "nyt") else ""}""",
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8", newline="\n")

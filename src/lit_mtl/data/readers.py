@@ -7,7 +7,7 @@ feeds, U+2028 and others, which are part of a sentence.
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ TEXT_COLUMNS = ("text", "sentence")
 TABLE_SUFFIXES = {".tsv": "\t", ".csv": ","}
 """Table formats by the end of a file's name, with their separator."""
 
-_LABEL_ALIASES = {"pos": "positive", "positives": "positive", "neg": "negative"} | {
-    "negatives": "negative"
+_LABEL_ALIASES = {
+    alias: label for label in ("positive", "negative") for alias in (label, f"{label}s", label[:3])
 }
 
 
@@ -40,12 +40,25 @@ class Row:
 
 
 def label_files(folder: Path) -> dict[str, list[Path]]:
-    """The `<label>.txt` files of a folder by label, sorted; `pos` and `neg` are understood."""
+    """The `<label>.txt` files of a folder by label, sorted.
+
+    `pos`, `positives`, `neg` and `negatives` are understood, in any case. Hidden files are not
+    looked at: some systems keep a hidden twin of every file.
+    """
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.txt")):
+    for path in visible_files(folder, [".txt"]):
         label = _LABEL_ALIASES.get(path.stem.lower(), path.stem)
         found.setdefault(label, []).append(path)
     return found
+
+
+def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files of a folder by the end of their name in any case, sorted; no hidden ones."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
 
 
 def read_label_folder(folder: Path) -> Iterator[Row]:
@@ -53,7 +66,7 @@ def read_label_folder(folder: Path) -> Iterator[Row]:
 
     Raises:
         MissingInputError: if there is no folder or no such file in it.
-        DataError: if fewer than two classes have sentences.
+        DataError: if there are fewer than two classes, or one without a sentence.
     """
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: expected a folder with one <label>.txt a class")
@@ -73,16 +86,19 @@ def read_label_folder(folder: Path) -> Iterator[Row]:
 
 def read_lines(path: Path, *, target: str | None = None) -> Iterator[Row]:
     """Rows of a text file with one sentence a line; blank lines are passed over."""
-    for number, line in enumerate(_lines(read_text(path)), start=1):
-        if text := line.strip():
-            yield Row(text, target, f"{path}:{number}")
+    return split_lines(read_text(path), path, target=target)
+
+
+def split_lines(text: str, path: Path | str, *, target: str | None = None) -> Iterator[Row]:
+    """Rows of a text with one sentence a line; `path` says where it came from."""
+    for number, line in enumerate(_lines(text), start=1):
+        if sentence := line.strip():
+            yield Row(sentence, target, f"{path}:{number}")
 
 
 def table_columns(path: Path) -> list[str]:
     """The header of a CSV or TSV file."""
-    for _, cells in _cells(path):
-        return [cell.strip() for cell in cells]
-    raise DataError(f"{path}:1: expected a header line; found an empty file")
+    return _header(path, _cells(path))
 
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> str | None:
@@ -102,7 +118,8 @@ def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
     Raises:
         DataError: for a missing or repeated column or a line with too few or too many cells.
     """
-    header = table_columns(path)
+    rows = _cells(path)
+    header = _header(path, rows)
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:
         raise DataError(f"{path}:1: expected different column names; found twice: {repeated}")
@@ -117,7 +134,7 @@ def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
     assert text_column is not None
     assert target_column is not None
     text_index, target_index = header.index(text_column), header.index(target_column)
-    for number, cells in _cells(path, skip_header=True):
+    for number, cells in rows:
         if len(cells) != len(header):
             raise DataError(
                 f"{path}:{number}: expected {len(header)} cells ({', '.join(header)}); "
@@ -132,11 +149,23 @@ def read_text(path: Path) -> str:
 
     Raises:
         MissingInputError: if it is not a file.
-        DataError: if it is not UTF-8 text; the message has the line and the byte offset.
+        DataError: if it is not UTF-8 text.
     """
     if not path.is_file():
         raise MissingInputError(f"{path}: expected a file, found none")
-    content = path.read_bytes()
+    return decode(path.read_bytes(), path)
+
+
+def decode(content: bytes, path: Path | str) -> str:
+    """Bytes as text.
+
+    Args:
+        content: what was read.
+        path: where it came from, for messages.
+
+    Raises:
+        DataError: if it is not UTF-8 text; the message has the line and the byte offset.
+    """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}:1: expected UTF-8; found UTF-16. Save the file as UTF-8")
     try:
@@ -160,7 +189,14 @@ def _lines(text: str) -> list[str]:
     return _LINE_END.split(text)
 
 
-def _cells(path: Path, *, skip_header: bool = False) -> Iterator[tuple[int, list[str]]]:
+def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    _, cells = next(rows, (0, []))
+    if not cells:
+        raise DataError(f"{path}:1: expected a header line; found an empty file")
+    return [cell.strip() for cell in cells]
+
+
+def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each line of a table that is not blank."""
     separator = TABLE_SUFFIXES.get(path.suffix.lower())
     if separator is None:
@@ -171,9 +207,6 @@ def _cells(path: Path, *, skip_header: bool = False) -> Iterator[tuple[int, list
     rows = _csv_cells(path, text) if separator == "," else _tsv_cells(text)
     for number, cells in rows:
         if any(cell.strip() for cell in cells):
-            if skip_header:
-                skip_header = False
-                continue
             yield number, cells
 
 

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from lit_mtl.data.readers import TABLE_SUFFIXES, find_column, label_files, table_columns
+from lit_mtl.data.readers import (
+    TABLE_SUFFIXES,
+    find_column,
+    label_files,
+    table_columns,
+    visible_files,
+)
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
@@ -17,9 +23,9 @@ def target_columns(name: str, task: Task) -> tuple[str, ...]:
 def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     """Which of the declared tasks find their targets at a path.
 
-    A folder may hold `<label>.txt` files, for the classification task, and tables named `scores`
-    or like a task. A table serves each task for which it has a column. A declared task for which
-    nothing is found is left out: two files of sentences are enough to train one task.
+    A folder may hold `<label>.txt` files, for the classification task, and tables. A table serves
+    each task for which it has a column. A declared task for which nothing is found is left out: two
+    files of sentences are enough to train one task.
 
     Args:
         path: a folder or a CSV or TSV file.
@@ -35,21 +41,18 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     """
     if not path.exists():
         raise MissingInputError(f"{path}: expected a folder or a table, found nothing")
-    sources: dict[str, Path] = {}
-    if path.is_dir() and label_files(path):
-        names = [name for name, task in tasks.items() if isinstance(task, Classification)]
-        if len(names) > 1:
-            raise ConfigError(
-                f"{path} holds label files, which fit the tasks {' and '.join(names)}: say with "
-                "`data.files` which task learns from which path"
-            )
-        sources = dict.fromkeys(names, path)
-    for table in _tables(path, tasks):
+    sources = _label_folder(path, tasks)
+    for table in tables(path):
         header = table_columns(table)
         for name, task in tasks.items():
-            if name not in sources and find_column(header, target_columns(name, task)):
+            if find_column(header, target_columns(name, task)):
+                if name in sources:
+                    raise ConfigError(
+                        f"{sources[name]} and {table} both have targets for the task {name!r}: say "
+                        "with `data.files` which one it learns from"
+                    )
                 sources[name] = table
-    _refuse_shared_columns(sources, tasks)
+    refuse_shared_columns(sources, tasks)
     if not sources:
         wanted = "; ".join(
             f"{name}: {' or '.join(target_columns(name, task))}" for name, task in tasks.items()
@@ -61,26 +64,36 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     return sources
 
 
-def _tables(path: Path, tasks: Mapping[str, Task]) -> list[Path]:
-    if path.is_file():
-        return [path]
-    stems = {"scores", *tasks}
-    return sorted(
-        file for file in path.iterdir() if file.suffix in TABLE_SUFFIXES and file.stem in stems
-    )
+def _label_folder(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
+    """The classification task that learns from the label files of a folder, if any."""
+    if not path.is_dir() or not label_files(path):
+        return {}
+    names = [name for name, task in tasks.items() if isinstance(task, Classification)]
+    if len(names) > 1:
+        raise ConfigError(
+            f"{path} holds label files, which fit the tasks {' and '.join(names)}: say with "
+            "`data.files` which task learns from which path"
+        )
+    return dict.fromkeys(names, path)
 
 
-def _refuse_shared_columns(sources: Mapping[str, Path], tasks: Mapping[str, Task]) -> None:
+def tables(path: Path) -> list[Path]:
+    """The tables at a path: itself, or those of a folder."""
+    return [path] if path.is_file() else visible_files(path, TABLE_SUFFIXES)
+
+
+def refuse_shared_columns(sources: Mapping[str, Path], tasks: Mapping[str, Task]) -> None:
     """Two tasks must not silently learn from the same column of one table."""
     taken: dict[tuple[Path, str], str] = {}
     for name, source in sources.items():
         if source.is_dir():
             continue
         column = find_column(table_columns(source), target_columns(name, tasks[name]))
-        assert column is not None
+        if column is None:
+            continue  # read_table says so, with the columns that there are
         other = taken.setdefault((source, column), name)
         if other != name:
             raise ConfigError(
-                f"{source}: the column {column!r} fits the tasks {other!r} and {name!r}: name the "
-                "columns like the tasks, or say with `data.files` what each learns from"
+                f"{source}: the tasks {other!r} and {name!r} would both learn from the column "
+                f"{column!r}: name a column like each of the tasks"
             )

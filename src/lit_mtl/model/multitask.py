@@ -38,6 +38,17 @@ class Architecture:
     normalize: bool = False
     head_dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.embedding_dim < 1:
+            raise ConfigError(
+                f"Expected argument `embedding_dim` to be at least 1, but got {self.embedding_dim}"
+            )
+        if not 0 <= self.head_dropout < 1:
+            raise ConfigError(
+                f"Expected argument `head_dropout` to be in [0, 1), but got {self.head_dropout}"
+            )
+
 
 class Output(NamedTuple):
     """What one forward pass gives.
@@ -53,6 +64,8 @@ class Output(NamedTuple):
 
 class MultiTaskModel(nn.Module):
     """A shared sentence encoder with one head a task, usable without a Trainer.
+
+    `loss_weights` begins as the tasks' own weights; a stage of a freezing plan may change it.
 
     Args:
         config: configuration of the backbone.
@@ -73,9 +86,13 @@ class MultiTaskModel(nn.Module):
         if not tasks:
             raise ConfigError("Expected argument `tasks` to hold at least one task, but got none")
         for name in tasks:
-            if not name.isidentifier():
-                raise ConfigError(f"Expected a task's name to be an identifier, but got {name!r}")
+            if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
+                raise ConfigError(
+                    "Expected a task's name to be an identifier that torch does not use itself, "
+                    f"but got {name!r}"
+                )
         self.tasks = dict(tasks)
+        self.loss_weights = {name: task.weight for name, task in tasks.items()}
         self.architecture = architecture
         self.encoder = SentenceEncoder(
             Backbone(config, name=backbone),

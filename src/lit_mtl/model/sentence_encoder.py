@@ -6,7 +6,6 @@ Shapes: B sentences, T tokens, H hidden dimension, D embedding dimension.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_mtl.errors import ConfigError
 from lit_mtl.model.backbone import Backbone
 from lit_mtl.model.pooling import Pooling
 
@@ -29,10 +28,6 @@ class SentenceEncoder(nn.Module):
         self, backbone: Backbone, *, pooling: str, embedding_dim: int, normalize: bool
     ) -> None:
         super().__init__()
-        if embedding_dim < 1:
-            raise ConfigError(
-                f"Expected argument `embedding_dim` to be at least 1, but got {embedding_dim}"
-            )
         self.backbone = backbone
         self.pooling = Pooling(pooling)
         self.projection = nn.Linear(backbone.hidden_size, embedding_dim)

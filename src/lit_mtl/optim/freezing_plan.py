@@ -48,8 +48,9 @@ class Stage:
         until_step: the stage ends before this optimizer step, counted from 0.
         until_plateau: the stage ends when this metric stops improving.
         warmup_steps: steps over which the learning rate of what is thawed here climbs again.
-        loss_weights: weights of tasks' losses in this stage, instead of the tasks' own. A weight of
-            0 switches a task off; a frozen head with its weight kept still teaches the encoder.
+        loss_weights: weights of tasks' losses in this stage, instead of the tasks' own. With 0
+            nothing learns from a task; freeze its head as well, or weight decay moves it. A frozen
+            head whose weight is kept still teaches the encoder.
         lr_scale: factor of all learning rates in this stage.
     """
 
@@ -181,4 +182,6 @@ def _check_weights(stage: Stage, tasks: Sequence[str]) -> None:
             f"{stage}: expected `loss_weights` for tasks out of {list(tasks)}; found {unknown}"
         )
     if set(stage.loss_weights) == set(tasks) and not any(stage.loss_weights.values()):
-        raise ConfigError(f"{stage}: all tasks have a loss weight of 0, so nothing would be learned")
+        raise ConfigError(
+            f"{stage}: all tasks have a loss weight of 0, so nothing would be learned"
+        )

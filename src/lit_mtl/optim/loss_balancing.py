@@ -23,7 +23,7 @@ def labelled_mean(row_loss: Tensor, *, count: Tensor) -> Tensor:
 
 
 def weighted_sum(losses: Mapping[str, Tensor], *, weights: Mapping[str, float]) -> Tensor:
-    """Sum of the tasks' losses under static weights; a task of weight 0 gets no gradient."""
+    """Sum of the tasks' losses under static weights; a task of weight 0 gives a gradient of zero."""
     total = sum(losses[name] * weights[name] for name in losses)
     assert isinstance(total, Tensor), "there is at least one task"
     return total

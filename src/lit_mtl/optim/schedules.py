@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch.optim.lr_scheduler import LambdaLR
+
 from lit_mtl.errors import ConfigError
 
 Shape = Literal["linear", "cosine", "constant"]
@@ -71,3 +73,10 @@ class GroupCourse:
         since = step - self.thaw_step
         climbed = min(1.0, (since + 1) / (self.warmup_steps + 1))
         return WarmupDecay(**self.course)(step) * climbed * self.scale
+
+
+def courses_of(scheduler: LambdaLR) -> list[GroupCourse]:
+    """The course of each of the optimizer's groups."""
+    courses = [course for course in scheduler.lr_lambdas if isinstance(course, GroupCourse)]
+    assert len(courses) == len(scheduler.lr_lambdas), "the scheduler is this project's own"
+    return courses

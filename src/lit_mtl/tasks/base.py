@@ -31,7 +31,8 @@ class Task(ABC):
 
     Args:
         kind: names the kind of task in a config.
-        weight: factor of this task's loss in the sum of the losses. 0 switches the task off.
+        weight: factor of this task's loss in the sum of the losses. With 0 nothing learns from it,
+            and it does not count in the selection of the best checkpoint.
     """
 
     kind: str = ""

@@ -27,7 +27,7 @@ class Classification(Task):
 
     Args:
         kind: names this kind of task in a config.
-        weight: factor of this task's loss in the sum of the losses. 0 switches the task off.
+        weight: factor of this task's loss in the sum of the losses; see `Task`.
         labels: the labels in the order of the head's outputs. None: those found in the files,
             sorted by name.
         label_smoothing: share of the target spread evenly over all labels, in [0, 1).

@@ -35,7 +35,7 @@ class Regression(Task):
 
     Args:
         kind: names this kind of task in a config.
-        weight: factor of this task's loss in the sum of the losses. 0 switches the task off.
+        weight: factor of this task's loss in the sum of the losses; see `Task`.
         low: smallest score that is allowed in the data; predictions are clipped to it.
         high: largest score that is allowed in the data; predictions are clipped to it.
         center: score at z = 0. None: the mean of the training targets.
