@@ -117,6 +117,22 @@ def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_p
     assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
 
 
+def test_ranks_with_different_numbers_of_batches_measure_the_same(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    words = [*arguments, "--data.val_fraction=0.35", "--data.eval_batch_size=1"]
+    run(tmp_path / "two", "fit", *words, *TWO, "--data.batch_size=4")
+    run(tmp_path / "one", "fit", *words)
+    found = [
+        json.loads((tmp_path / name / "lightning_logs/runs/version_0/results.json").read_text())
+        for name in ("one", "two")
+    ]
+    counts = {task["n"] for task in found[0]["results"]["val"].values()}
+    assert any(count % 2 for count in counts), "the ranks have equally many rows"
+    for name, result in found[0]["results"]["val"].items():
+        assert found[1]["results"]["val"][name]["n"] == result["n"]
+
+
 def test_more_processes_than_rows_do_not_hang_in_evaluation(
     arguments: list[str], tmp_path: Path
 ) -> None:

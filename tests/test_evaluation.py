@@ -47,6 +47,11 @@ def test_loss_and_metrics_of_a_split_by_hand() -> None:
     }
 
 
+def test_what_is_not_a_number_is_none() -> None:
+    result = measure(SCORE, torch.tensor([[float("nan")], [1.0]]), torch.tensor([2.0, 3.0]))
+    assert (result["n"], result["loss"], result["rmse"]) == (2, None, None)
+
+
 def test_a_split_without_labelled_rows_has_no_metrics_but_a_count() -> None:
     result = SplitOutputs(LABEL).compute()
     assert result["n"] == 0
@@ -65,6 +70,9 @@ def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
     assert selection(results, tasks) == pytest.approx(0.7)
     results["r"]["n"] = 0
     assert selection(results, tasks) == pytest.approx(0.9)
+    off: dict[str, Task] = {"s": LABEL, "r": Regression(low=-4, high=4, weight=0.0)}
+    results["r"]["n"] = 9
+    assert selection(results, off) == pytest.approx(0.9)
     undefined: dict[str, TaskResult] = {
         "s": {"n": 9, "accuracy": 0.9},
         "r": {"n": 1, "pearson": None},

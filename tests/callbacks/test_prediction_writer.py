@@ -1,9 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
 
+from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.callbacks.prediction_writer import PredictionWriter
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
@@ -11,9 +14,12 @@ from lit_mtl.module import MultiTaskModule
 from lit_mtl.tasks import Classification, Regression
 
 
-def predict(tiny_bert: Path, source: Path, output: Path | None, folder: Path) -> None:
+def predict(
+    tiny_bert: Path, source: Path, output: Path | None, folder: Path, **options: Any
+) -> TrainedModel:
     module = MultiTaskModule(str(tiny_bert))
-    module.build({"tone": Classification(labels=("a", "b")), "score": Regression(low=0, high=1)})
+    torch.manual_seed(0)
+    module.build({"tone": Classification(labels=("a", "b")), "score": Regression(low=-99, high=99)})
     data = SentimentDataModule(predict_path=str(source), eval_batch_size=3)
     writer = PredictionWriter(None if output is None else str(output))
     trainer = Trainer(
@@ -23,8 +29,10 @@ def predict(tiny_bert: Path, source: Path, output: Path | None, folder: Path) ->
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
+        **options,
     )
     trainer.predict(module, datamodule=data, return_predictions=False)
+    return TrainedModel(module.network, module.tokenizer)
 
 
 @pytest.fixture
@@ -38,11 +46,21 @@ def test_rows_are_in_the_order_of_the_input_with_every_task(
     tiny_bert: Path, source: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "new" / "out.jsonl"
-    predict(tiny_bert, source, output, tmp_path)
+    model = predict(tiny_bert, source, output, tmp_path)
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    assert [row["text"] for row in rows] == source.read_text().split("\n")
+    texts = source.read_text().split("\n")
+    assert [row["text"] for row in rows] == texts
+    scores = [row["score"]["score"] for row in model.predict(texts)]
+    assert len(set(scores)) > len(scores) // 2, "equal scores could not tell rows apart"
+    assert [row["score"]["score"] for row in rows] == pytest.approx(scores, abs=1e-6)
     assert {frozenset(row) for row in rows} == {frozenset({"text", "tone", "score"})}
     assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
+
+
+def test_a_part_is_written_as_a_part(tiny_bert: Path, source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    predict(tiny_bert, source, output, tmp_path, limit_predict_batches=1)
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_without_a_name_the_file_lies_beside_the_logs(

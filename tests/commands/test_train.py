@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lit_mtl.artifact.bundle import load_checkpoint
+from lit_mtl.optim.schedules import WarmupDecay
 from tests.conftest import EXAMPLE_FILES, Run
 
 
@@ -47,6 +50,119 @@ def test_a_run_that_ends_before_its_first_validation_is_kept(
     assert torch.load(results["checkpoint"], weights_only=True)["global_step"] == 1
 
 
+def scalars_of(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: tag to steps and values."""
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_best_is_the_epoch_of_the_largest_selection_and_last_is_the_end(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--trainer.max_epochs=6", "--model.lr=5e-3") == 0
+    kept = {
+        path.stem: torch.load(path, weights_only=True)["global_step"]
+        for path in (RUNS / "version_0" / "checkpoints").iterdir()
+    }
+    selection = [value for _, value in scalars_of(RUNS / "version_0")["val/selection"]]
+    steps = kept["last"] // 6
+    assert kept == {"best": steps * (1 + selection.index(max(selection))), "last": 6 * steps}
+    assert kept["best"] < kept["last"], "the test would not tell one from the other"
+
+
+def test_every_group_follows_the_schedule_step_by_step_in_tensorboard(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--model.layer_decay=0.5") == 0
+    scalars = scalars_of(RUNS / "version_0")
+    course = WarmupDecay(total_steps=10, warmup_fraction=0.1, shape="linear")
+    peaks = {"heads.score": 1e-2, "projection": 5e-3, "layer_1": 5e-4, "embeddings": 1.25e-4}
+    for part, peak in peaks.items():
+        found = dict(scalars[f"lr/{part}/decay"])
+        assert found == pytest.approx({step: peak * course(step) for step in range(10)})
+    assert {"train/score/loss", "val/sentiment/accuracy", "test/score/pearson"} <= set(scalars)
+
+
+def test_a_checkpoint_is_continued_by_the_same_settings_only(
+    lit_mtl: Run, fit_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = ["--trainer.callbacks+=tests.stop_after.StopAfter"]
+    stop += ["--trainer.callbacks.init_args.epochs=1"]
+    assert lit_mtl("fit", *fit_arguments, *stop) == 0
+    last = RUNS / "version_0" / "checkpoints" / "last.ckpt"
+    assert lit_mtl("fit", *fit_arguments, "--ckpt_path", last) == 0
+    assert (
+        torch.load(RUNS / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)[
+            "global_step"
+        ]
+        == 10
+    )
+    capsys.readouterr()
+    for change, message in (
+        ("--trainer.max_epochs=4", "schedule"),
+        ("--model.lr=2e-3", "learning rate"),
+        ("--model.backbone=minilm", "backbone"),
+        ("--model.pooling=max", "architecture"),
+        ("--tasks.score.weight=2", "weight=2"),
+    ):
+        assert lit_mtl("fit", *fit_arguments, "--ckpt_path", last, change) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_without_a_logger_nothing_is_written_beside_the_checkpoints(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    Path("config.yaml").write_text("data: {batch_size: 7}\n")
+    assert lit_mtl("fit", "--config=config.yaml", *fit_arguments, "--trainer.logger=false") == 0
+    assert Path("config.yaml").read_text() == "data: {batch_size: 7}\n"
+    assert not Path("results.json").exists()
+
+
+def test_a_run_without_a_test_split_ends_with_the_validation(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--data.test_fraction=0") == 0
+    results = json.loads((RUNS / "version_0" / "results.json").read_text())["results"]
+    assert set(results) == {"val"}
+
+
+def test_an_empty_test_split_fails_before_the_training(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--data.test_fraction=1e-9") == 2
+    captured = capsys.readouterr()
+    assert "test split holds no sentence" in captured.err
+    assert "epoch 1" not in captured.out
+
+
+def test_a_diverged_run_still_reports_with_null_for_what_is_not_a_number(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--model.lr=1e30") == 0
+    results = json.loads((RUNS / "version_0" / "results.json").read_text())["results"]
+    assert results["test"]["score"]["rmse"] is None
+
+
+def test_length_one_reaches_the_embedding(lit_mtl: Run, fit_arguments: list[str]) -> None:
+    for number, flag in enumerate(("true", "false")):
+        assert lit_mtl("fit", *fit_arguments, f"--model.normalize={flag}") == 0
+        best = RUNS / f"version_{number}" / "checkpoints" / "best.ckpt"
+        norms = load_checkpoint(best).embed(["one", "two three"]).norm(dim=-1)
+        assert torch.allclose(norms, torch.ones(2), atol=1e-5) == (flag == "true")
+
+
+def test_a_drawn_seed_is_the_one_of_the_saved_config(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--seed_everything=true") == 0
+    assert lit_mtl("fit", "--config", RUNS / "version_0" / "config.yaml") == 0
+    assert same(weights(RUNS / "version_0"), weights(RUNS / "version_1"))
+
+
 def test_the_saved_config_reproduces_its_run(lit_mtl: Run, fit_arguments: list[str]) -> None:
     assert lit_mtl("fit", *fit_arguments, "--tasks.score.weight=0.5") == 0
     assert lit_mtl("fit", "--config", RUNS / "version_0" / "config.yaml") == 0
@@ -75,7 +191,7 @@ def test_predict_writes_one_line_a_sentence_in_order(
 ) -> None:
     assert lit_mtl("fit", *fit_arguments) == 0
     best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
-    texts = ["short", "a much longer sentence than the first one", "middle sized text"]
+    texts = ["short", "a much longer sentence than the first one", "middle sized text", "x " * 60]
     Path("new.txt").write_text("\n".join(texts))
     arguments = [
         "--ckpt_path",
@@ -85,9 +201,13 @@ def test_predict_writes_one_line_a_sentence_in_order(
     ]
     assert lit_mtl("predict", "--trainer.enable_progress_bar=false", *arguments) == 0
     rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
-    assert [row["text"] for row in rows] == texts
-    assert all(row["sentiment"]["label"] in ("negative", "positive") for row in rows)
-    assert all(-4 <= row["score"]["score"] <= 4 for row in rows)
+    assert [row.pop("text") for row in rows] == [text.strip() for text in texts]
+    expected = load_checkpoint(best).predict([text.strip() for text in texts])
+    assert len({row["score"]["score"] for row in rows}) == len(texts)
+    for row, single in zip(rows, expected, strict=True):
+        assert row["score"]["score"] == pytest.approx(single["score"]["score"], abs=1e-5)
+        probabilities = single["sentiment"]["probabilities"]
+        assert row["sentiment"]["probabilities"] == pytest.approx(probabilities, abs=1e-5)
 
 
 def test_groups_shows_the_table_without_training(
@@ -98,6 +218,10 @@ def test_groups_shows_the_table_without_training(
     assert [word for word in printed.splitlines() if word.startswith("layer_1/no_decay")]
     assert "sentences" in printed
     assert not list(Path("lightning_logs").glob("**/*.ckpt"))
+    assert lit_mtl("fit", *fit_arguments) == 0
+    capsys.readouterr()
+    assert lit_mtl("groups", "--config", RUNS / "version_0" / "config.yaml") == 0
+    assert "layer_1/no_decay" in capsys.readouterr().out
 
 
 def config_of(
@@ -110,7 +234,7 @@ def config_of(
     return config
 
 
-def test_later_configs_environment_and_options_override_in_this_order(
+def test_options_override_configs_and_configs_the_environment(
     lit_mtl: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("base.yaml").write_text("model: {lr: 1.0e-3, pooling: max}\ntrainer: {max_epochs: 7}\n")
@@ -120,9 +244,21 @@ def test_later_configs_environment_and_options_override_in_this_order(
     assert isinstance(model, dict)
     assert (model["lr"], model["pooling"]) == (2e-3, "max")
     monkeypatch.setenv("LIT_MTL_FIT__MODEL__EMBEDDING_DIM", "64")
+    monkeypatch.setenv("LIT_MTL_FIT__MODEL__POOLING", "cls")
     model = config_of(lit_mtl, capsys, *both, "--model.lr=3e-3")["model"]
     assert isinstance(model, dict)
-    assert (model["lr"], model["embedding_dim"]) == (3e-3, 64)
+    assert (model["lr"], model["embedding_dim"], model["pooling"]) == (3e-3, 64, "max")
+
+
+def test_an_unknown_environment_variable_is_refused(
+    lit_mtl: Run,
+    fit_arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LIT_MTL_FIT__MODEL__POOLIN", "cls")
+    assert lit_mtl("fit", *fit_arguments) == 2
+    assert "LIT_MTL_FIT__MODEL__POOLIN" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -158,6 +294,14 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--model.backbone=/nowhere/at/all"], 66, "/nowhere/at/all"),
         (["--ckpt_path=nowhere.ckpt"], 66, "nowhere.ckpt"),
         (["--tasks.score.high=1"], 65, "scores.tsv:2"),
+        (["--model.head_dropout=1.5"], 2, "`head_dropout`"),
+        (["--trainer.enable_checkpointing=false"], 2, "enable_checkpointing"),
+        (["--trainer.overfit_batches=1"], 2, "limit_train_batches"),
+        (["--trainer.max_epochs=-1"], 2, "max_epochs"),
+        (["--data.max_length=1"], 2, "`max_length`"),
+        (["--tasks", "{type: {kind: classification}}"], 2, "'type'"),
+        (["--trainer.devices=0"], 2, "devices"),
+        (["--tasks.score.low=5"], 2, "low=5.0, high=4.0"),
     ],
 )
 def test_an_expected_failure_has_its_exit_code_and_one_message(
@@ -172,8 +316,11 @@ def test_an_expected_failure_has_its_exit_code_and_one_message(
     assert message in capsys.readouterr().err
 
 
-def test_predict_needs_a_checkpoint(lit_mtl: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lit_mtl("predict", "--data.predict_path=x.txt") == 2
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_measuring_and_predicting_need_a_checkpoint(
+    lit_mtl: Run, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lit_mtl(command, "--data.path=x") == 2
     assert "--ckpt_path" in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ from lit_mtl.errors import ConfigError, MissingInputError
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
 from lit_mtl.pretrained import read_spec
-from lit_mtl.tasks import AnyTask
+from lit_mtl.tasks import AnyTask, task_from_spec
 
 _ENVIRONMENT = "LIT_MTL"
 
@@ -97,8 +97,11 @@ class LitMTLCLI(LightningCLI):
         """
 
     def before_instantiate_classes(self) -> None:
-        """Refuse unknown environment variables, and give the data the seed that is used."""
+        """Refuse what parsing lets pass, and give the data the seed that is used."""
         config = self.config[self.subcommand] if self.subcommand else self.config
+        for task in config.tasks.values():
+            # built once for its own message: jsonargparse would bury it in those of other kinds
+            task_from_spec(dict(task.get("init_args", task)))
         if self.subcommand:
             _refuse_unknown_environment(f"{_ENVIRONMENT}_{self.subcommand.upper()}__", config)
         config.data.seed = int(config.seed_everything)

@@ -25,6 +25,10 @@ from lit_mtl.tasks.base import Metrics, Task
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+_LEAST_VARIANCE = torch.finfo(torch.float64).eps ** 0.5
+"""Below it torchmetrics calls its own correlation unstable."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Regression(Task):
     """One real score, learned by squared error on standardised targets.
@@ -116,12 +120,12 @@ class Regression(Task):
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Pearson and Spearman correlation, mean absolute and root mean squared error.
 
-        A correlation needs two rows, and targets and predictions that are not constant.
+        A correlation needs targets and predictions that vary and are finite.
         """
         score = self.predict(output)
         if not len(target):
             return {"pearson": None, "spearman": None, "mae": None, "rmse": None}
-        varies = len(target.unique()) > 1 and len(score.unique()) > 1
+        varies = bool(min(_variance(score), _variance(target)) > _LEAST_VARIANCE)
         return {
             # float64, because the one-pass sums of torchmetrics lose digits in float32
             "pearson": float(pearson_corrcoef(score.double(), target.double())) if varies else None,
@@ -138,3 +142,9 @@ class Regression(Task):
 
     def _outputs(self) -> tuple[object, ...]:
         return (self.low, self.high)
+
+
+def _variance(values: Tensor) -> float:
+    """Variance in float64; 0 for a single value and for what is not finite."""
+    variance = float(values.double().var(correction=0))
+    return variance if math.isfinite(variance) else 0.0
