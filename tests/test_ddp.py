@@ -108,6 +108,28 @@ def test_staged_freezing_keeps_ranks_equal_and_equal_to_one_process(
         torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
+def spread(ranks: list[dict[str, torch.Tensor]]) -> float:
+    """Largest difference between two ranks in any weight."""
+    return max(float((value - ranks[1][name]).abs().max()) for name, value in ranks[0].items())
+
+
+def test_the_same_thaw_drifts_with_lightnings_callback_and_not_with_ours(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """Lightning #20340: what is frozen when DDP wraps the model is never reduced over the ranks."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "freezing: {stages: [{name: heads, freeze: [backbone], until_epoch: 1}, {name: all}]}"
+    )
+    ours, _ = fit(tmp_path / "ours", [*arguments, f"--config={plan}"], *TWO)
+    assert spread(ours) == 0.0
+    upstream = "--trainer.callbacks+=tests.upstream_finetuning.UpstreamFinetuning"
+    theirs, _ = fit(tmp_path / "theirs", [*arguments, upstream], *TWO)
+    if spread(theirs) == 0.0:
+        pytest.skip("this Lightning reduces what was thawed after the wrapping")
+    assert spread(theirs) > 1e-6
+
+
 def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(

@@ -63,7 +63,7 @@ def test_a_plan_that_contradicts_itself_is_refused_by_stage(
 )
 def test_wrong_numbers_are_refused_by_stage_and_field(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"'probe'.*`{field}`"):
-        Stage(name="probe", **{field: value})  # type: ignore[arg-type]
+        stages({"name": "probe", field: value})
     with pytest.raises(ConfigError, match="patience"):
         Plateau(patience=0)
 
