@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
+from lit_mtl.data.datamodule import Batch
 from lit_mtl.errors import ConfigError
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage
 from lit_mtl.optim.selectors import select
+from lit_mtl.tasks import Regression
 from tests.conftest import example_data
+from tests.model.families import FAMILIES, family_config
 
 THREE = [
     Stage(name="probe", freeze=("backbone",), until_epoch=1),
@@ -122,6 +126,35 @@ def test_what_is_frozen_rests_bit_for_bit_and_all_else_moves(
         kinds.index(trainable) for trainable in seen
     )
     assert all(kind in seen for kind in kinds)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_goes_through_a_plan(family: str, tmp_path: Path) -> None:
+    family_config(family).save_pretrained(tmp_path)
+    module, spy = MultiTaskModule(str(tmp_path), pretrained=False, lr=1e-2), Spy()
+    module.build({"score": Regression(low=-4, high=4)})
+    batch = Batch(
+        input_ids=torch.arange(5, 45).view(4, 10),
+        attention_mask=torch.ones(4, 10, dtype=torch.int64),
+        row_id=torch.arange(4),
+        targets={"score": torch.tensor([1.0, -1.0, 2.0, 0.5])},
+        labelled={"score": torch.ones(4, dtype=torch.bool)},
+    )
+    loader: DataLoader[Batch] = DataLoader(cast(Dataset[Batch], [batch]), batch_size=None)
+    low = ("backbone.embeddings", "backbone.layers[:2]")
+    stages = [
+        Stage(name="top", freeze=low, until_step=1),
+        Stage(name="all", until_step=2),
+        Stage(name="again", freeze=low),
+    ]
+    trainer_of(stages, spy, max_epochs=3).fit(module, loader)
+    every, frozen = set(dict(module.network.named_parameters())), names(module, *low)
+    assert [step["trainable"] for step in spy.steps] == [every - frozen, every, every - frozen]
+    assert all(step["gradients"] == step["trainable"] for step in spy.steps)
+    for number, step in enumerate(spy.steps[1:]):
+        before = spy.steps[number]
+        moved = {n for n, w in step["weights"].items() if not torch.equal(w, before["weights"][n])}
+        assert moved == before["trainable"]
 
 
 def test_what_was_never_thawed_has_no_optimizer_state(tiny_bert: Path) -> None:
@@ -246,6 +279,26 @@ def test_no_autograd_node_exists_below_a_frozen_prefix(tiny_bert: Path) -> None:
 def test_a_trainable_hole_below_a_frozen_layer_warns(tiny_bert: Path) -> None:
     with pytest.warns(UserWarning, match="'hole': embeddings trains below a frozen part"):
         fit(tiny_bert, [Stage(name="hole", freeze=("backbone.layers[0]",))], epochs=1)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_only_non_reentrant_checkpointing_goes_with_a_plan(
+    steady_bert: Path, reentrant: bool
+) -> None:
+    stages = [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[0]"))]
+    module, data, spy = MultiTaskModule(str(steady_bert)), example_data(steady_bert), Spy()
+    data.setup("fit")
+    module.build(data.tasks)
+    module.network.encoder.backbone.transformer.activation_checkpointing_enable(
+        activation_checkpointing_kwargs={"use_reentrant": reentrant}
+    )
+    trainer = trainer_of(stages, spy, max_epochs=1)
+    if reentrant:
+        with pytest.raises(ConfigError, match="non-reentrant"):
+            trainer.fit(module, datamodule=data)
+        return
+    trainer.fit(module, datamodule=data)
+    assert spy.steps[0]["gradients"] == spy.steps[0]["trainable"]
 
 
 def test_a_stage_ends_when_its_metric_stops_improving(tiny_bert: Path) -> None:

@@ -44,7 +44,7 @@ def test_one_table_may_serve_several_tasks_by_their_columns(tmp_path: Path) -> N
 
 
 def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"positive\.txt.*sentiment or label.*score"):
+    with pytest.raises(DataError, match=r"positive\.txt.*sentiment or label; score: score\)"):
         find_sources(tmp_path, TASKS)
     with pytest.raises(MissingInputError, match="nowhere"):
         find_sources(tmp_path / "nowhere", TASKS)

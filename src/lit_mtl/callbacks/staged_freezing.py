@@ -9,6 +9,7 @@ DDP wraps the model, whose reducer then never learns of what is thawed later, an
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -68,6 +69,7 @@ class StagedFreezing(Callback):
                 f"{type(trainer.strategy).__name__} is not supported"
             )
         network = _network(pl_module)
+        _refuse_reentrant_checkpointing(network)
         places = network.places()
         self._frozen = frozen_sets(self.stages, places=places, tasks=list(network.tasks))
         for stage, frozen in zip(self.stages, self._frozen, strict=True):
@@ -198,6 +200,17 @@ def _network(pl_module: LightningModule) -> MultiTaskModel:
     network = getattr(pl_module, "network", None)
     assert isinstance(network, MultiTaskModel), "the callback belongs to a MultiTaskModule"
     return network
+
+
+def _refuse_reentrant_checkpointing(network: nn.Module) -> None:
+    """Above a frozen prefix it would silently give the layers no gradient."""
+    for module in network.modules():
+        function = getattr(module, "_gradient_checkpointing_func", None)
+        if isinstance(function, partial) and function.keywords.get("use_reentrant"):
+            raise ConfigError(
+                "Activation checkpointing has to be non-reentrant with a freezing plan: "
+                "activation_checkpointing_kwargs={'use_reentrant': False}"
+            )
 
 
 def _scheduler(trainer: Trainer) -> LambdaLR:

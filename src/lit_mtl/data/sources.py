@@ -17,7 +17,7 @@ from lit_mtl.tasks.classification import Classification
 
 def target_columns(name: str, task: Task) -> tuple[str, ...]:
     """Columns that may hold a task's targets: its own name, then the usual name of its kind."""
-    return (name, *task.target_columns)
+    return tuple(dict.fromkeys((name, *task.target_columns)))
 
 
 def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
