@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from lit_mtl.cli import main
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.pretrained import load_tokenizer
+
+# a busy machine makes single examples slow, and a change must not pass or fail by luck
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE_FILES = ROOT / "examples" / "own_files"

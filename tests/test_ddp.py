@@ -28,7 +28,7 @@ def run(folder: Path, *words: str | Path) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr

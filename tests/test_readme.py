@@ -33,7 +33,7 @@ def run(line: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
