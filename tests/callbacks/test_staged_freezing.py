@@ -217,6 +217,34 @@ def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) 
     assert torch.equal(embeddings(input_ids=ids), embeddings(input_ids=ids))
 
 
+class CallsTrain(Callback):
+    """Does what any other callback may do at any time."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.train()
+
+
+def test_frozen_modules_rest_whoever_calls_train(tiny_bert: Path) -> None:
+    low = Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[:1/2]"))
+    module, spy = MultiTaskModule(str(tiny_bert)), Spy()
+    trainer_of([low], spy, CallsTrain(), max_epochs=2).fit(
+        module, datamodule=example_data(tiny_bert)
+    )
+    for step in spy.steps:
+        resting = {n for n in step["training"] if "embeddings" in n or "encoder.layer.0" in n}
+        assert resting == set()
+
+
+def test_applying_a_stage_twice_equals_once(tiny_bert: Path) -> None:
+    module, _, trainer = fit(tiny_bert, THREE)
+    callback = next(c for c in vars(trainer)["callbacks"] if isinstance(c, StagedFreezing))
+    before = flags_and_modes(module)
+    rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+    callback.on_train_start(trainer, module)
+    assert flags_and_modes(module) == before
+    assert [group["lr"] for group in trainer.optimizers[0].param_groups] == rates
+
+
 def flags_and_modes(module: MultiTaskModule) -> tuple[list[bool], list[bool]]:
     return (
         [parameter.requires_grad for parameter in module.network.parameters()],

@@ -39,6 +39,7 @@ class StagedFreezing(Callback):
         self.eval_mode = eval_mode
         self.index = 0
         self._frozen: list[set[str]] = []
+        self._resting: list[nn.Module] = []
         self._checkpoint_plan: list[dict[str, Any]] | None = None
         self._best: float | None = None
         self._bad_validations = 0
@@ -93,6 +94,7 @@ class StagedFreezing(Callback):
             return
         while self._has_ended(trainer):
             self._advance(trainer, pl_module)
+        self._rest()
         pl_module.log("stage/index", float(self.index))
         pl_module.log("stage/trainable_parameters", float(_count_trainable(_network(pl_module))))
 
@@ -164,9 +166,8 @@ class StagedFreezing(Callback):
             if name in frozen:
                 parameter.grad = None  # a stale gradient would still be stepped with
         network.train()
-        if self.eval_mode:
-            for module in _wholly_frozen(network, frozen):
-                module.eval()
+        self._resting = _wholly_frozen(network, frozen) if self.eval_mode else []
+        self._rest()
         own_weights = {name: task.weight for name, task in network.tasks.items()}
         network.loss_weights = own_weights | self.stage.loss_weights
         for course in courses_of(_scheduler(trainer)):
@@ -177,6 +178,12 @@ class StagedFreezing(Callback):
         rank_zero_info(
             f"{self.stage}: {count:,} trainable parameters from step {trainer.global_step}"
         )
+
+    def _rest(self) -> None:
+        """Put frozen modules in eval mode, whoever has called `train()` since."""
+        for module in self._resting:
+            if module.training:
+                module.eval()
 
     def _forget_moments(
         self, trainer: Trainer, pl_module: LightningModule, thawed: Iterable[str]
