@@ -213,7 +213,7 @@ class MultiTaskModule(LightningModule):
             raise ConfigError(
                 "The schedule needs an end: set `trainer.max_epochs` or `trainer.max_steps`"
             )
-        # the fused step is the fastest, but cannot clip under the gradient scaler of 16-bit floats
+        # one kernel for the whole step; it cannot clip under the gradient scaler of 16-bit floats
         optimizer = AdamW(self.param_groups(), fused=getattr(self.trainer, "scaler", None) is None)
         course = WarmupDecay(
             total_steps=int(total), warmup_fraction=self.warmup_fraction, shape=self.schedule

@@ -220,7 +220,8 @@ def test_groups_shows_the_table_without_training(
     assert not list(Path("lightning_logs").glob("**/*.ckpt"))
     assert lit_mtl("fit", *fit_arguments) == 0
     capsys.readouterr()
-    assert lit_mtl("groups", "--config", RUNS / "version_0" / "config.yaml") == 0
+    saved = ["--config", RUNS / "version_0" / "config.yaml", "--ckpt_path=gone.ckpt"]
+    assert lit_mtl("groups", *saved) == 0
     assert "layer_1/no_decay" in capsys.readouterr().out
 
 

@@ -96,6 +96,19 @@ def test_evaluation_leaves_no_row_out_and_gives_every_rank_work(
     assert len(rows) == max(len(lengths), len(set(rows)) + max(0, world_size - len(lengths)))
 
 
+@given(LENGTHS, st.integers(1, 9), st.integers(1, 4), st.sampled_from([None, 0]))
+def test_the_length_of_a_sampler_is_that_of_its_batches(
+    lengths: list[int], batch_size: int, world_size: int, seed: int | None
+) -> None:
+    if seed is not None and len(lengths) < world_size:
+        return
+    for rank in range(world_size):
+        sampler = LengthGroupedSampler(
+            lengths, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+        )
+        assert len(sampler) == len(list(sampler))
+
+
 def test_the_sampler_follows_the_epoch_and_is_left_alone_by_lightning() -> None:
     sampler = LengthGroupedSampler([5] * 50, batch_size=8, seed=0)
     first = list(sampler)

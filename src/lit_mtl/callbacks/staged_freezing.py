@@ -40,6 +40,7 @@ class StagedFreezing(Callback):
         self.index = 0
         self._frozen: list[set[str]] = []
         self._resting: list[nn.Module] = []
+        self._trainable = 0
         self._checkpoint_plan: list[dict[str, Any]] | None = None
         self._best: float | None = None
         self._bad_validations = 0
@@ -96,7 +97,7 @@ class StagedFreezing(Callback):
             self._advance(trainer, pl_module)
         self._rest()
         pl_module.log("stage/index", float(self.index))
-        pl_module.log("stage/trainable_parameters", float(_count_trainable(_network(pl_module))))
+        pl_module.log("stage/trainable_parameters", float(self._trainable))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watch the metric of a stage that ends on a plateau."""
@@ -174,9 +175,9 @@ class StagedFreezing(Callback):
             course.scale = self.stage.lr_scale
         _refresh_rates(trainer)
         _rewrap(trainer)
-        count = _count_trainable(network)
+        self._trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
         rank_zero_info(
-            f"{self.stage}: {count:,} trainable parameters from step {trainer.global_step}"
+            f"{self.stage}: {self._trainable:,} trainable parameters from step {trainer.global_step}"
         )
 
     def _rest(self) -> None:
@@ -261,7 +262,3 @@ def _wholly_frozen(network: MultiTaskModel, frozen: set[str]) -> list[nn.Module]
         if (names := [f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters()])
         and frozen.issuperset(names)
     ]
-
-
-def _count_trainable(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)

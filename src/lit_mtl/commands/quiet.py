@@ -23,7 +23,7 @@ _NOTE_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.util
 _WARNINGS = (
     # lightning 2.6.6 uses a name that torch 2.13 renames: utilities/_pytree.py
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-    # the collate step is light, and batches come from Arrow: workers cost more than they bring
+    # loading in the training process is this project's default; `data.num_workers` changes it
     r"The '\w+' does not have many workers",
     # this project's sampler pads no rows in, and its metrics count each row once
     r"Using `DistributedSampler` with the dataloaders",

@@ -109,7 +109,7 @@ class LitMTLCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build everything; with `--ckpt_path`, network and tokenizer come from the checkpoint."""
         super().instantiate_classes()
-        path = self._get(self.config, "ckpt_path")
+        path = self._get(self.config, "ckpt_path") if self.subcommand else None
         if path is None:
             return
         if not Path(path).is_file():

@@ -113,7 +113,11 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches an epoch of this rank, which do not depend on the epoch."""
-        return len(self._batches())
+        rows, size = len(self._lengths), self._batch_size
+        if self._seed is not None:
+            return training_steps(rows, batch_size=size, world_size=self._world_size)
+        own = len(range(self._rank, rows, self._world_size)) or 1
+        return -(-own // size)
 
     def _batches(self) -> list[list[int]]:
         if self._seed is None:

@@ -60,7 +60,7 @@ class SentimentDataModule(LightningDataModule):
         val_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         seed: seed of the order of the training rows.
-        num_workers: worker processes of each loader; the collate step is light, so 0 is fastest.
+        num_workers: worker processes of each loader; 0 loads in the training process.
         predict_path: sentences for `predict`, a .txt, .tsv or .csv file. None: the test split.
     """
 
@@ -106,6 +106,7 @@ class SentimentDataModule(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.predict_path = None if predict_path is None else Path(predict_path).expanduser()
+        self.sources: dict[str, Path] = {}
         self.corpus: Corpus | None = None
         self.datasets: dict[Split, Dataset] = {}
         self.predict_dataset: Dataset | None = None
@@ -151,8 +152,9 @@ class SentimentDataModule(LightningDataModule):
                 [Example(row.text, row.where) for row in _texts(self.predict_path)]
             )
         elif self.corpus is None:
+            self.sources = self._find_sources()
             self.corpus = build_corpus(
-                self._sources(),
+                self.sources,
                 tasks=self.declared_tasks,
                 val_fraction=self.val_fraction,
                 test_fraction=self.test_fraction,
@@ -188,8 +190,7 @@ class SentimentDataModule(LightningDataModule):
         """Tables in the folder that no task learns from; known after `setup`."""
         if self.path is None:
             return []
-        used = self._sources().values()
-        return [table for table in tables(self.path) if table not in used]
+        return [table for table in tables(self.path) if table not in self.sources.values()]
 
     def collate(self, columns: Any) -> Batch:
         """Pad rows to the longest of them and separate targets from what is missing.
@@ -213,7 +214,7 @@ class SentimentDataModule(LightningDataModule):
             labelled=labelled,
         )
 
-    def _sources(self) -> dict[str, Path]:
+    def _find_sources(self) -> dict[str, Path]:
         unknown = sorted(set(self.files) - set(self.declared_tasks))
         if unknown:
             raise ConfigError(
