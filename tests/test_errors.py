@@ -1,11 +1,24 @@
 import pytest
 
-from lit_mtl.errors import ConfigError, DataError, LitMTLError, MissingInputError
+from lit_mtl.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    LitMTLError,
+    MissingInputError,
+    StorageError,
+)
 
 
 @pytest.mark.parametrize(
     ("error", "code", "builtin"),
-    [(ConfigError, 2, ValueError), (DataError, 65, ValueError), (MissingInputError, 66, OSError)],
+    [
+        (ConfigError, 2, ValueError),
+        (DataError, 65, ValueError),
+        (MissingInputError, 66, FileNotFoundError),
+        (DivergedError, 70, ArithmeticError),
+        (StorageError, 74, OSError),
+    ],
 )
 def test_each_kind_has_its_exit_code_and_a_builtin_base(
     error: type[LitMTLError], code: int, builtin: type[Exception]

@@ -9,11 +9,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 
+from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
 from lit_mtl.data.datamodule import DEFAULT_TASKS, Batch, SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import scalars
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
-from lit_mtl.pretrained import read_spec
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
 from tests.conftest import EXAMPLE_FILES, example_data
@@ -257,7 +257,7 @@ def test_resuming_with_another_declaration_is_refused(tiny_bert: Path, tmp_path:
     runner.fit(module, datamodule=datamodule(tiny_bert))
     path = tmp_path / "model.ckpt"
     runner.save_checkpoint(path)
-    spec = read_spec(path)
+    spec = read_checkpoint(path)[SPEC_KEY]
     weighted = datamodule(tiny_bert, tasks={**DEFAULT_TASKS, "sentiment": Classification(weight=3)})
     changes = (
         (MultiTaskModule(pooling="max"), datamodule(tiny_bert)),

@@ -105,25 +105,3 @@ def test_a_repository_with_foreign_code_is_refused(tiny_bert: Path, tmp_path: Pa
     with pytest.raises(MissingInputError, match="evil"):
         pretrained.load_config(str(folder))
     assert not marker.exists()
-
-
-class _Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path, str]]:
-        return open, (self.path, "w")
-
-
-def test_a_checkpoint_is_read_without_running_it(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    hostile, foreign = tmp_path / "hostile.ckpt", tmp_path / "foreign.ckpt"
-    torch.save({"lit_mtl": _Hostile(marker)}, hostile)
-    torch.save({"state_dict": {}}, foreign)
-    with pytest.raises(ConfigError, match=r"hostile\.ckpt: not a readable checkpoint"):
-        pretrained.read_checkpoint(hostile)
-    assert not marker.exists()
-    with pytest.raises(ConfigError, match="not a checkpoint of lit_mtl"):
-        pretrained.read_checkpoint(foreign)
-    with pytest.raises(MissingInputError, match="found none"):
-        pretrained.read_checkpoint(tmp_path / "nowhere.ckpt")

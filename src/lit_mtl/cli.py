@@ -1,11 +1,14 @@
 """The command table. It imports nothing heavy, so that `--help` answers at once."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from lit_mtl.errors import LitMTLError
+from lit_mtl.errors import DivergedError, LitMTLError, StorageError
+from lit_mtl.signals import STOP_REQUESTS, Stopped
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,11 @@ class Command:
     summary: str
     runner: str
 
+
+_FIRST_PROCESS = "LIT_MTL_FIRST_PROCESS"
+"""Environment variable that the processes inherit which this one launches for DDP."""
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _TRAINER = "lit_mtl.commands.train"
 COMMANDS = {
@@ -55,7 +63,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the arguments behind `python -m lit_mtl`. None: those of this process.
 
     Returns:
-        The exit code: 0 done, 2 wrong usage or config, 65 bad data, 66 missing input.
+        The exit code: 0 done, 2 wrong usage or config, 65 bad data, 66 missing input, 70 training
+        diverged, 74 a disk is full or a file damaged, 130 and 143 stopped by SIGINT and SIGTERM.
     """
     words = list(sys.argv[1:] if args is None else args)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -68,13 +77,32 @@ def main(args: Sequence[str] | None = None) -> int:
         valid = ", ".join(COMMANDS)
         print(f"lit_mtl: expected a command out of {valid}; found {words[0]!r}", file=sys.stderr)
         return 2
-    run: Callable[[str, Sequence[str]], None] = import_module(COMMANDS[words[0]].runner).run
+    launched = _FIRST_PROCESS in os.environ
+    os.environ.setdefault(_FIRST_PROCESS, str(os.getpid()))
     try:
-        run(words[0], words[1:])
-    except LitMTLError as error:
+        with STOP_REQUESTS.handled():
+            _run(words[0], words[1:])
+    except (Stopped, LitMTLError) as error:
+        if launched and isinstance(error, Stopped | DivergedError | StorageError):
+            # the process that launched this one ends by itself for the same reason; Lightning's
+            # launcher would kill it if its child reported a failure before
+            return 0
         print(f"lit_mtl {words[0]}: {error}", file=sys.stderr)
         return error.exit_code
+    finally:
+        if not launched:
+            del os.environ[_FIRST_PROCESS]
     return 0
+
+
+def _run(command: str, args: Sequence[str]) -> None:
+    run: Callable[[str, Sequence[str]], None] = import_module(COMMANDS[command].runner).run
+    try:
+        run(command, args)
+    except OSError as error:
+        if isinstance(error, LitMTLError) or error.errno not in _DISK_TROUBLE:
+            raise
+        raise StorageError(str(error)) from error
 
 
 def help_text() -> str:

@@ -25,3 +25,15 @@ class MissingInputError(LitMTLError, FileNotFoundError):
     """A file, folder or model that was named and is not there."""
 
     exit_code = 66
+
+
+class DivergedError(LitMTLError, ArithmeticError):
+    """A gradient that is not finite: the weights were not updated with it."""
+
+    exit_code = 70
+
+
+class StorageError(LitMTLError, OSError):
+    """A disk that is full, or a file that cannot be read or written as it must be."""
+
+    exit_code = 74

@@ -1,23 +1,95 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and folders that one process writes."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+from lit_mtl.errors import ConfigError, StorageError
+
+_PARTIAL = ".partial-"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the final name, sync, and rename; folders on the way are made.
+    """Write a whole file; see `atomic_writer`."""
+    with atomic_writer(path) as file:
+        file.write(content)
 
-    A crash or a full disk leaves the old file, if there was one, and never half of the new one.
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that gets its name when the block ends; folders on the way are made.
+
+    It is written beside the final name, synced and renamed: a crash or a full disk leaves the old
+    file, if there was one, and never half of the new one. (Lightning stages in `$TMPDIR` and
+    moves, which on another file system can leave half a file: #21253.)
+
+    Raises:
+        StorageError: if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    partial: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_PARTIAL}{path.name}-")
+        partial = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp's files are private
-        Path(partial).replace(path)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
-        Path(partial).unlink(missing_ok=True)
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what processes that were killed while writing have left."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a folder, which is made. A killed process leaves nothing locked.
+
+    Raises:
+        ConfigError: if another process has it.
+        StorageError: if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(handle, 20, 0).decode(errors="replace")
+            raise ConfigError(
+                f"{folder}: another run (process {owner}) is writing here. Wait for its end or "
+                "choose another folder"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -15,6 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
+from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.datamodule import Batch
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import SplitOutputs, TaskResult, scalars, selection
@@ -23,7 +24,7 @@ from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
 from lit_mtl.optim.param_groups import Rates, build_param_groups
 from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay, courses_of
-from lit_mtl.pretrained import SPEC_KEY, load_tokenizer, pack_tokenizer, unpack_tokenizer
+from lit_mtl.pretrained import load_tokenizer, pack_tokenizer, unpack_tokenizer
 from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"

@@ -1,4 +1,4 @@
-"""Where a backbone and its tokenizer come from: hub name, local folder, packaged encoder, checkpoint.
+"""Where a backbone and its tokenizer come from: hub name, local folder, packaged encoder.
 
 Weights are read from safetensors only and no code of a model's repository is run.
 """
@@ -24,9 +24,6 @@ from lit_mtl.errors import ConfigError, MissingInputError
 
 PACKAGED = "minilm"
 """Name of the packaged encoder, sentence-transformers/all-MiniLM-L6-v2 (22.7 M parameters)."""
-
-SPEC_KEY = "lit_mtl"
-"""Key of a checkpoint under which everything stands that rebuilds model and tokenizer."""
 
 # Families that number positions from the padding index + 1, after fairseq.
 _FAIRSEQ_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
@@ -137,30 +134,6 @@ def unpack_tokenizer(
             (Path(folder) / Path(name).name).write_bytes(content.numpy().tobytes())
         config.save_pretrained(folder)
         return _limited(AutoTokenizer.from_pretrained(folder, **_LOCAL), config)
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a local checkpoint without running any code from it.
-
-    Raises:
-        MissingInputError: if there is no such file.
-        ConfigError: if it is not a checkpoint of this project.
-    """
-    if not Path(path).is_file():
-        raise MissingInputError(f"{path}: expected a checkpoint file, found none")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for files it cannot read
-        raise ConfigError(f"{path}: not a readable checkpoint ({error})") from error
-    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint:
-        raise ConfigError(f"{path}: not a checkpoint of lit_mtl (it has no entry {SPEC_KEY!r})")
-    return checkpoint
-
-
-def read_spec(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint says about its model: see `MultiTaskModel.spec`."""
-    spec: dict[str, Any] = read_checkpoint(path)[SPEC_KEY]
-    return spec
 
 
 def position_offset(config: PreTrainedConfig) -> int:

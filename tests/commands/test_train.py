@@ -37,7 +37,8 @@ def test_fit_trains_reports_and_leaves_what_is_needed(
     results = json.loads((run / "results.json").read_text())
     assert set(results["results"]) == {"val", "test"}
     assert results["checkpoint"].endswith("best.ckpt")
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert {"best.ckpt", "last.ckpt", "step_5.ckpt", "step_10.ckpt", "step_10.json"} <= kept
     assert list(run.glob("events.out.tfevents.*"))
 
 
@@ -46,7 +47,7 @@ def test_a_run_that_ends_before_its_first_validation_is_kept(
 ) -> None:
     assert lit_mtl("fit", *fit_arguments, "--trainer.max_steps=1") == 0
     results = json.loads((RUNS / "version_0" / "results.json").read_text())
-    assert Path(results["checkpoint"]).name == "last.ckpt"
+    assert Path(results["checkpoint"]).name == "step_1.ckpt"
     assert torch.load(results["checkpoint"], weights_only=True)["global_step"] == 1
 
 
@@ -64,9 +65,10 @@ def test_best_is_the_epoch_of_the_largest_selection_and_last_is_the_end(
     lit_mtl: Run, fit_arguments: list[str]
 ) -> None:
     assert lit_mtl("fit", *fit_arguments, "--trainer.max_epochs=6", "--model.lr=5e-3") == 0
+    folder = RUNS / "version_0" / "checkpoints"
     kept = {
-        path.stem: torch.load(path, weights_only=True)["global_step"]
-        for path in (RUNS / "version_0" / "checkpoints").iterdir()
+        name: torch.load(folder / f"{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
     }
     selection = [value for _, value in scalars_of(RUNS / "version_0")["val/selection"]]
     steps = kept["last"] // 6
@@ -90,21 +92,22 @@ def test_every_group_follows_the_schedule_step_by_step_in_tensorboard(
 def test_a_checkpoint_is_continued_by_the_same_settings_only(
     lit_mtl: Run, fit_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stop = ["--trainer.callbacks+=tests.stop_after.StopAfter"]
-    stop += ["--trainer.callbacks.init_args.epochs=1"]
-    assert lit_mtl("fit", *fit_arguments, *stop) == 0
-    last = RUNS / "version_0" / "checkpoints" / "last.ckpt"
+    stop = ["--trainer.callbacks+=tests.faults.Fault"]
+    stop += ["--trainer.callbacks.init_args.what=SIGTERM"]
+    assert lit_mtl("fit", *fit_arguments, *stop, "--trainer.callbacks.init_args.step=5") == 143
+    assert "step_5.ckpt; --ckpt_path auto" in capsys.readouterr().err
+    last = RUNS / "version_0" / "checkpoints" / "step_5.ckpt"
     assert lit_mtl("fit", *fit_arguments, "--ckpt_path", last) == 0
-    assert (
-        torch.load(RUNS / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)[
-            "global_step"
-        ]
-        == 10
-    )
+    newest = RUNS / "version_1" / "checkpoints" / "last.ckpt"
+    assert torch.load(newest, weights_only=True)["global_step"] == 10
     capsys.readouterr()
     for change, message in (
-        ("--trainer.max_epochs=4", "schedule"),
-        ("--model.lr=2e-3", "learning rate"),
+        ("--trainer.max_epochs=4", "trainer.max_epochs: 2 there, 4 here"),
+        ("--model.lr=2e-3", "model.lr: 0.001 there, 0.002 here"),
+        ("--seed_everything=1", "seed_everything: 0 there, 1 here"),
+        ("--data.batch_size=4", "data.batch_size: 8 there, 4 here"),
+        ("--trainer.accumulate_grad_batches=2", "accumulate_grad_batches: 1 there, 2 here"),
+        ("--freezing.stages=[{name: all}]", "freezing.stages"),
         ("--model.backbone=minilm", "backbone"),
         ("--model.pooling=max", "architecture"),
         ("--tasks.score.weight=2", "weight=2"),
@@ -139,12 +142,12 @@ def test_an_empty_test_split_fails_before_the_training(
     assert "epoch 1" not in captured.out
 
 
-def test_a_diverged_run_still_reports_with_null_for_what_is_not_a_number(
-    lit_mtl: Run, fit_arguments: list[str]
+def test_a_diverging_run_is_stopped(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lit_mtl("fit", *fit_arguments, "--model.lr=1e30") == 0
-    results = json.loads((RUNS / "version_0" / "results.json").read_text())["results"]
-    assert results["test"]["score"]["rmse"] is None
+    assert lit_mtl("fit", *fit_arguments, "--model.lr=1e30") == 70
+    assert "`model.lr`" in capsys.readouterr().err
+    assert not (RUNS / "version_0" / "results.json").exists()
 
 
 def test_length_one_reaches_the_embedding(lit_mtl: Run, fit_arguments: list[str]) -> None:
@@ -338,8 +341,9 @@ def test_a_checkpoint_cannot_name_a_class_to_import(
         "_class_path": "hostile_module.X",
         "lr": {"class_path": "hostile_module.X"},
     }
-    torch.save(content, best)
-    assert lit_mtl("test", *fit_arguments, "--ckpt_path", best) == 0
+    hostile = tmp_path / "hostile.ckpt"  # without the manifest, which would tell
+    torch.save(content, hostile)
+    assert lit_mtl("test", *fit_arguments, "--ckpt_path", hostile) == 0
     assert not marker.exists()
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
 from lit_mtl.model.multitask import MultiTaskModel, Output
-from lit_mtl.pretrained import SPEC_KEY, read_checkpoint, unpack_tokenizer
+from lit_mtl.pretrained import unpack_tokenizer
 
 _STATE_PREFIX = "_network."
 

@@ -2,30 +2,41 @@
 
 import os
 import sys
-import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
 
+from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
+from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.prediction_writer import PredictionWriter
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
+from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.commands.results import report
+from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
-from lit_mtl.errors import ConfigError, MissingInputError
-from lit_mtl.module import SELECTION_KEY, MultiTaskModule
+from lit_mtl.errors import ConfigError
+from lit_mtl.files import locked
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
-from lit_mtl.pretrained import read_spec
 from lit_mtl.tasks import AnyTask, task_from_spec
 
 _ENVIRONMENT = "LIT_MTL"
+
+_CKPT_PATH_HELP = (
+    "A checkpoint file. For fit one to continue, or a word: `auto` continues the newest run from its "
+    "newest whole checkpoint, or begins one; `require` fails if there is none; `never` begins a new "
+    "run. Without it, fit continues only in a folder that the config names and that holds a run."
+)
 
 _LOGGER = {
     "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
@@ -37,8 +48,10 @@ class RunConfig(SaveConfigCallback):
     """Keeps the config in the folder of the run; a run without a logger has none."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save the config, once, from the first process."""
-        if trainer.logger is not None:
+        """Save the config, once, from the first process; a continued run keeps the one it has."""
+        checkpointing = trainer.checkpoint_callback
+        assert isinstance(checkpointing, Checkpointing)
+        if trainer.logger is not None and not checkpointing.has_states(trainer):
             super().setup(trainer, pl_module, stage)
 
 
@@ -48,6 +61,8 @@ class LitMTLCLI(LightningCLI):
     model: MultiTaskModule
     datamodule: SentimentDataModule
     trainer: Trainer
+    checkpoint: Path | None = None
+    """The checkpoint to continue, to measure or to predict with."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -55,7 +70,7 @@ class LitMTLCLI(LightningCLI):
 
         Checkpoints are always read with `weights_only`; results are reported by this project.
         """
-        hidden = {"model", "datamodule", "dataloaders", "verbose", "weights_only"}
+        hidden = {"model", "datamodule", "dataloaders", "verbose", "weights_only", "ckpt_path"}
         return {
             "fit": hidden | {"train_dataloaders", "val_dataloaders"},
             "validate": hidden,
@@ -71,18 +86,15 @@ class LitMTLCLI(LightningCLI):
             default={name: task.spec() for name, task in DEFAULT_TASKS.items()},
             help="The tasks by name; those without data are left out.",
         )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help=_CKPT_PATH_HELP)
         parser.link_arguments("tasks", "data.tasks")
         # hides the option; the seed itself is set when Lightning has drawn one if asked to
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.set_defaults(
             {
-                "checkpoint.monitor": SELECTION_KEY,
-                "checkpoint.mode": "max",
-                "checkpoint.filename": "best",
-                "checkpoint.enable_version_counter": False,
                 "trainer.logger": _LOGGER,
                 "trainer.max_epochs": 3,
                 "trainer.enable_model_summary": False,
@@ -105,25 +117,20 @@ class LitMTLCLI(LightningCLI):
         if self.subcommand:
             _refuse_unknown_environment(f"{_ENVIRONMENT}_{self.subcommand.upper()}__", config)
         config.data.seed = int(config.seed_everything)
+        if self.subcommand == "fit":
+            self.checkpoint = choose_checkpoint(config)
+        elif config.ckpt_path is not None:
+            self.checkpoint = Path(config.ckpt_path)
 
     def instantiate_classes(self) -> None:
-        """Build everything; with `--ckpt_path`, network and tokenizer come from the checkpoint."""
+        """Build everything; from a checkpoint, network and tokenizer come with it."""
         super().instantiate_classes()
-        path = self._get(self.config, "ckpt_path") if self.subcommand else None
-        if path is None:
-            return
-        if not Path(path).is_file():
-            raise MissingInputError(f"{path}: expected a checkpoint file for --ckpt_path")
-        self.model.restore(read_spec(path))
+        if self.subcommand and self.checkpoint is not None:
+            self.model.restore(read_checkpoint(self.checkpoint)[SPEC_KEY])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has."""
-        callbacks: list[Any] = [
-            ConsoleReport(),
-            ModelCheckpoint(
-                filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-            ),
-        ]
+        callbacks: list[Any] = [ConsoleReport(), DivergenceGuard()]
         if self._get(self.config, "trainer.logger"):
             callbacks.append(LearningRateMonitor("step"))
         if self._get(self.config, "trainer.enable_checkpointing") is False:
@@ -131,16 +138,28 @@ class LitMTLCLI(LightningCLI):
                 "`trainer.enable_checkpointing` cannot be false: fit keeps its result"
             )
         self.trainer_defaults = {"callbacks": callbacks}
-        return super().instantiate_trainer(**kwargs)
+        plugins = self._get(self.config_init, "trainer.plugins") or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        return super().instantiate_trainer(**kwargs, plugins=[*plugins, DurableCheckpointIO()])
 
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
-        start = time.perf_counter()
-        self.trainer.fit(**kwargs, weights_only=True)
-        seconds = time.perf_counter() - start
-        if self.trainer.interrupted or self._get(self.config, "trainer.fast_dev_run"):
+        checkpointing = self.trainer.checkpoint_callback
+        assert isinstance(checkpointing, Checkpointing)
+        config = self.config[self.subcommand]
+        checkpointing.settings = compared_settings(config)
+        if config.trainer.fast_dev_run:
+            self.trainer.fit(**kwargs)
             return
-        best = self._best_checkpoint()
+        with ExitStack() as held:
+            if getattr(rank_zero_only, "rank", 0) == 0:
+                held.enter_context(locked(checkpointing.folder_of(self.trainer)))
+            self.trainer.fit(**kwargs, ckpt_path=self.checkpoint, weights_only=True)
+            self._measure(checkpointing)
+
+    def _measure(self, checkpointing: Checkpointing) -> None:
+        """Measure the best checkpoint, or the end if training ended before the first validation."""
+        path = checkpointing.best_path or checkpointing.last_path
         measures = [self.trainer.validate]
         if self.datamodule.test_fraction:
             measures.append(self.trainer.test)
@@ -148,57 +167,44 @@ class LitMTLCLI(LightningCLI):
             measure(
                 self.model,
                 datamodule=self.datamodule,
-                ckpt_path=best,
+                ckpt_path=path,
                 verbose=False,
                 weights_only=True,
             )
-        self._report(best, seconds=seconds)
+        self._report(path, seconds=checkpointing.seconds)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
-        self._require_checkpoint(kwargs)
-        self.trainer.validate(**kwargs, verbose=False, weights_only=True)
-        self._report(kwargs["ckpt_path"])
+        path = self._required_checkpoint()
+        self.trainer.validate(**kwargs, ckpt_path=path, verbose=False, weights_only=True)
+        self._report(path)
 
     def test(self, **kwargs: Any) -> None:
         """Measure the test split."""
-        self._require_checkpoint(kwargs)
-        self.trainer.test(**kwargs, verbose=False, weights_only=True)
-        self._report(kwargs["ckpt_path"])
+        path = self._required_checkpoint()
+        self.trainer.test(**kwargs, ckpt_path=path, verbose=False, weights_only=True)
+        self._report(path)
 
     def predict(self, **kwargs: Any) -> None:
         """Write predictions through the callback, without keeping them in memory twice."""
-        self._require_checkpoint(kwargs)
-        self.trainer.predict(**kwargs, return_predictions=False, weights_only=True)
+        path = self._required_checkpoint()
+        self.trainer.predict(**kwargs, ckpt_path=path, return_predictions=False, weights_only=True)
 
-    def _require_checkpoint(self, kwargs: dict[str, Any]) -> None:
-        if kwargs["ckpt_path"] is None:
+    def _required_checkpoint(self) -> Path:
+        if self.checkpoint is None:
             raise ConfigError("A trained model is needed: name its checkpoint with --ckpt_path")
+        return self.checkpoint
 
-    def _best_checkpoint(self) -> str:
-        """The best checkpoint; the last one where training ended before the first validation."""
-        kept = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-        return next(path for callback in kept if (path := callback.best_model_path))
-
-    def _report(self, checkpoint: str, *, seconds: float | None = None) -> None:
+    def _report(self, checkpoint: Path, *, seconds: float | None = None) -> None:
         folder = self.trainer.log_dir  # a collective call, so on every process
         if self.trainer.is_global_zero:
             report(
                 self.model.results,
                 tasks=self.model.tasks,
                 folder=Path(folder) if folder and self.trainer.logger else None,
-                checkpoint=checkpoint,
+                checkpoint=str(checkpoint),
                 seconds=seconds,
             )
-
-
-class DescribingCLI(LitMTLCLI):
-    """The same options for the commands that only describe; a run's own config is understood."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Take the key that a run's config has beside these, without a use for it."""
-        super().add_arguments_to_parser(parser)
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help="not used")
 
 
 def run(name: str, args: Sequence[str]) -> None:
@@ -216,7 +222,7 @@ def run(name: str, args: Sequence[str]) -> None:
         elif name == "plan":
             _plan(args)
         else:
-            _lightning(LitMTLCLI, [name, *args], run=True)
+            _lightning([name, *args], run=True)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
 
@@ -235,7 +241,7 @@ def _plan(args: Sequence[str]) -> None:
 
 def _described(args: Sequence[str]) -> LitMTLCLI:
     """Everything that a fit would have before its first step."""
-    cli = _lightning(DescribingCLI, args, run=False)
+    cli = _lightning(args, run=False)
     cli.datamodule.prepare_data()
     cli.datamodule.tokenizer = cli.model.tokenizer  # no Trainer brings them together
     cli.datamodule.setup("fit")
@@ -243,16 +249,18 @@ def _described(args: Sequence[str]) -> LitMTLCLI:
     return cli
 
 
-def _lightning(kind: type[LitMTLCLI], args: Sequence[str], *, run: bool) -> LitMTLCLI:
+def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
     model: type[LightningModule] = MultiTaskModule
     data: type[LightningDataModule] = SentimentDataModule
     sys.argv[1:] = args  # read from there, since DDP starts its other processes with it
-    return kind(
+    return LitMTLCLI(
         model,
         data,
         run=run,
         seed_everything_default=0,
         save_config_callback=RunConfig,
+        # what may stand there is the config of a start that came to nothing
+        save_config_kwargs={"overwrite": True},
         parser_kwargs={
             "prog": "python -m lit_mtl",
             "default_env": True,

@@ -1,5 +1,6 @@
 """Decides which rows meet in a batch: a pure function of (seed, epoch, rank, world size).
 
+That makes a run resumable at any batch: (epoch, batches done) says all about the rows that remain.
 Rows of similar length meet, so that little is padded; which of them meet is drawn anew each epoch.
 """
 
@@ -89,6 +90,7 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         seed: seed of the order of training batches; None for the order of evaluation.
         rank: this process.
         world_size: number of processes.
+        start: epoch to begin with and batches of it that are done.
     """
 
     def __init__(
@@ -99,8 +101,11 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         seed: int | None,
         rank: int = 0,
         world_size: int = 1,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
-        self.epoch = 0
+        # known before the first iterator: workers fetch as soon as they exist
+        self.epoch = start[0]
+        self._start = start
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
@@ -108,11 +113,12 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         self._world_size = world_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches of the current epoch."""
-        return iter(self._batches())
+        """The batches of the current epoch that are not done."""
+        done = self._start[1] if self.epoch == self._start[0] else 0
+        return iter(self._batches()[done:])
 
     def __len__(self) -> int:
-        """Batches an epoch of this rank, which do not depend on the epoch."""
+        """Batches of a whole epoch of this rank, which do not depend on the epoch."""
         rows, size = len(self._lengths), self._batch_size
         if self._seed is not None:
             return training_steps(rows, batch_size=size, world_size=self._world_size)

@@ -4,9 +4,11 @@ One sentence carries as many targets as the files give it; a missing target stay
 """
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -57,6 +59,17 @@ class Corpus:
     def labelled(self, split: Split, task: str) -> int:
         """Examples of a split that have a target for a task."""
         return sum(task in example.targets for example in self.splits[split])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all texts and targets in their order, split by split."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for example in self.splits[split]:
+                targets = sorted(example.targets.items())
+                row = json.dumps([split, example.text, targets])  # escapes lone surrogates
+                digest.update(row.encode())
+        return digest.hexdigest()
 
 
 def text_key(text: str) -> str:

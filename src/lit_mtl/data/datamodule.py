@@ -111,6 +111,7 @@ class SentimentDataModule(LightningDataModule):
         self.datasets: dict[Split, Dataset] = {}
         self.predict_dataset: Dataset | None = None
         self.truncated = 0
+        self.position = (0, 0)
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
@@ -166,8 +167,22 @@ class SentimentDataModule(LightningDataModule):
                 self._split(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the training split in a new order each epoch."""
+        """Batches of the training split in a new order each epoch, from `position` on."""
         return self._loader(self._split("train"), batch_size=self.batch_size, seed=self.seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: the position in it, and which data it was."""
+        assert self.corpus is not None, "the datamodule is set up"
+        return {
+            "position": list(self.position),
+            "fingerprint": self.corpus.fingerprint,
+            "sentences": {split: len(self.corpus.splits[split]) for split in SPLITS},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at a checkpoint's position; whether its data are these matters only to a fit."""
+        epoch, batches = state_dict["position"]
+        self.position = (epoch, batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split."""
@@ -283,6 +298,7 @@ class SentimentDataModule(LightningDataModule):
             seed=seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            start=(0, 0) if seed is None else self.position,
         )
         return DataLoader(
             dataset,

@@ -1,0 +1,42 @@
+"""Stops a run whose gradients are not finite, before they reach the weights."""
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from lit_mtl.errors import DivergedError
+
+
+class DivergenceGuard(Callback):
+    """Looks at the norm of all gradients before each update.
+
+    A loss that is not finite shows there as well. Under DDP gradients are averages over the
+    processes, so all of them see it at the same step. (Lightning itself goes on, and ends with
+    exit code 0 and weights that are not numbers.)
+    """
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Raise before the update.
+
+        Raises:
+            DivergedError: naming the parameters; nothing was changed by this step.
+        """
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            return  # 16-bit floats overflow now and then: the scaler passes over such a step
+        gradients = {
+            name: parameter.grad
+            for name, parameter in pl_module.named_parameters()
+            if parameter.grad is not None
+        }
+        if torch.isfinite(get_total_norm(gradients.values(), foreach=True)):
+            return
+        bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+        found = f"{bad[0]} and {len(bad) - 1} more parameters" if bad else "their norm overflows"
+        raise DivergedError(
+            f"step {trainer.global_step} (epoch {trainer.current_epoch + 1}): the gradients are not "
+            f"finite ({found}). The weights were not updated with them. Try a lower `model.lr`, or "
+            "`trainer.gradient_clip_val: 1`"
+        )

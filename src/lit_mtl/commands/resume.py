@@ -1,0 +1,125 @@
+"""Which checkpoint a fit continues, and which of its settings must then be the same."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from lit_mtl.checkpoints import STATES, newest_valid
+from lit_mtl.errors import ConfigError, MissingInputError, StorageError
+
+_COMPARED = (
+    "seed_everything",
+    "tasks",
+    "freezing",
+    "model",
+    "data.batch_size",
+    "data.max_length",
+    "data.val_fraction",
+    "data.test_fraction",
+    "trainer.accumulate_grad_batches",
+    "trainer.check_val_every_n_epoch",
+    "trainer.gradient_clip_algorithm",
+    "trainer.gradient_clip_val",
+    "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.precision",
+    "trainer.val_check_interval",
+    "checkpoint.mode",
+    "checkpoint.monitor",
+)
+"""What decides about the weights. The data themselves and the processes are compared as well."""
+
+
+def compared_settings(config: Namespace) -> dict[str, Any]:
+    """The settings that a continued run must share with its checkpoint, by dotted name."""
+    values: dict[str, Any] = {}
+    for key in _COMPARED:
+        value = config[key]
+        if isinstance(value, Namespace):
+            values |= {f"{key}.{name}": _plain(part) for name, part in value.items()}
+        else:
+            values[key] = _plain(value)
+    return values
+
+
+def choose_checkpoint(config: Namespace) -> Path | None:
+    """Read `ckpt_path`: a file, a word, or None. See the help of the option.
+
+    Where a numbered run is continued, the config's logger is set to its number.
+
+    Args:
+        config: of `fit`.
+
+    Raises:
+        MissingInputError: if a checkpoint is asked for and there is none.
+        StorageError: if there are checkpoints and all are damaged.
+        ConfigError: for `never` in the named folder of another run.
+    """
+    wish = config.ckpt_path
+    if wish not in (None, "auto", "require", "never"):
+        return Path(wish)
+    folders, named = _run_folders(config)
+    if wish == "never" or (wish is None and not named):
+        if named and any(folders[0].glob(STATES)):
+            raise ConfigError(
+                f"{folders[0]}: holds the checkpoints of a run. Continue it (--ckpt_path auto), or "
+                "name another folder"
+            )
+        return None
+    folder = next((folder for folder in folders if any(folder.glob(STATES))), None)
+    if folder is not None:
+        if not named:
+            config.trainer.logger.init_args.version = _number(folder.parent)
+        return _newest(folder)
+    if wish == "require":
+        places = ", ".join(str(folder) for folder in folders) or "the folder of the runs"
+        raise MissingInputError(f"{places}: expected a checkpoint to continue, found none")
+    return None
+
+
+def _newest(folder: Path) -> Path:
+    """The newest whole checkpoint; damaged ones that are passed over are named."""
+    path, complaints = newest_valid(folder)
+    if path is None:
+        raise StorageError(f"No checkpoint to continue. {'; '.join(complaints)}")
+    for complaint in complaints:
+        warnings.warn(f"{complaint}. Continuing from {path.name} instead", stacklevel=2)
+    return path
+
+
+def _run_folders(config: Namespace) -> tuple[list[Path], bool]:
+    """Folders of checkpoints, newest first, and whether the config names the one to use."""
+    if config.checkpoint.dirpath is not None:
+        return [Path(config.checkpoint.dirpath).expanduser()], True
+    logger = config.trainer.logger
+    if logger in (False, None):
+        return [Path(config.trainer.default_root_dir or ".") / "checkpoints"], True
+    options = logger.as_dict().get("init_args", {}) if isinstance(logger, Namespace) else {}
+    if not {"save_dir", "name", "version"} <= set(options):
+        return [], False  # a logger that numbers its runs in its own way
+    root = Path(options["save_dir"] or ".") / (options["name"] or "")
+    version = options["version"]
+    if version is not None:
+        name = version if isinstance(version, str) else f"version_{version}"
+        return [root / name / "checkpoints"], True
+    runs = [run for run in root.glob("version_*") if run.name[8:].isdecimal()]
+    return [run / "checkpoints" for run in sorted(runs, key=_number, reverse=True)], False
+
+
+def _number(run: Path) -> int:
+    return int(run.name.removeprefix("version_"))
+
+
+def _plain(value: Any) -> Any:
+    """Plain values of what jsonargparse parses, the form that a checkpoint carries."""
+    if isinstance(value, Namespace):
+        return _plain(value.as_dict())
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

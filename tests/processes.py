@@ -1,0 +1,82 @@
+"""Commands in fresh processes, cheaply: a fork of a server that has imported everything already.
+
+A process started so shares no state with others, can be killed, and ends with its own exit code.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import torch
+
+LIMIT = 120.0
+"""Seconds after which a process counts as hanging."""
+
+
+def context() -> ForkServerContext:
+    """The context of the one server."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["tests.processes", "lit_mtl.commands.train"])
+    return made
+
+
+def _command(words: Sequence[str], folder: str, output: str) -> None:
+    """In the new process: become `python -m lit_mtl` in a folder."""
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    from lit_mtl.cli import main
+
+    sys.exit(main(list(words)))
+
+
+def start(words: Sequence[str | Path], *, folder: Path, output: Path) -> ForkServerProcess:
+    """Start a command.
+
+    Args:
+        words: what stands behind `python -m lit_mtl`.
+        folder: working directory.
+        output: file to which standard output and error are appended.
+    """
+    arguments = ([str(word) for word in words], str(folder), str(output))
+    process = context().Process(target=_command, args=arguments)
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess, *, limit: float = LIMIT) -> int:
+    """Wait for the end and return what a shell would show: 128 + n for one killed by signal n."""
+    process.join(limit)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError(f"hangs: not ended after {limit:.0f} seconds")
+    code = process.exitcode
+    assert code is not None
+    return code if code >= 0 else 128 - code
+
+
+def finished(words: Sequence[str | Path], *, folder: Path, output: Path) -> int:
+    """Run a command to its end."""
+    return ended(start(words, folder=folder, output=output))
+
+
+def wait_for(path: Path, *, limit: float = LIMIT) -> None:
+    """Wait until a file is there."""
+    deadline = time.monotonic() + limit
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+def send(process: ForkServerProcess, signum: signal.Signals) -> None:
+    """Signal a process."""
+    assert process.pid is not None
+    os.kill(process.pid, signum)
