@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test clean
+.PHONY: help setup quickstart check test test-faults clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,7 +31,10 @@ check: .venv/.dev  ## lint, types, layering
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
 test: .venv/.dev  ## the tests that every change must pass; no network beyond the installation
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
+
+test-faults: .venv/.dev  ## long fault tests: signals and kills, again and again, in one and two processes
+	$(BIN)/python -m pytest -n auto -m faults
 
 clean:  ## remove the virtual environment and caches; data and runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

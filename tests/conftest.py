@@ -31,9 +31,10 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("LIT_MTL_ALLOW_IMPORTS", "tests")
 
 
 def save_tiny_backbone(folder: Path, **changes: object) -> Path:

@@ -1,36 +1,78 @@
-"""Test-only callbacks, named in a run's config: faults at exact places, and a record of the rows.
+"""Test-only callbacks, named in a run's config: faults at exact places, and a trace of the steps.
 
 A fault is keyed by what happens and by (rank, step), never by time.
 """
 
 import json
 import os
+import resource
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import get_worker_info
 
-Place = Literal["setup", "sanity", "step", "validation", "last_batch", "test"]
+from lit_mtl import checkpoints
+from lit_mtl.data import datamodule
+
+Place = Literal[
+    "setup", "sanity", "step", "validation", "last_batch", "test", "half_written", "no_manifest"
+]
 
 
-class Rows(Callback):
-    """Appends the rows of each training batch to `rows_<rank>.jsonl`, before the step."""
+class Trace(Callback):
+    """Appends what each step trained on, and what moved, to `trace_<rank>.jsonl`, after the step."""
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        position = [trainer.current_epoch, batch_idx]
-        with Path(f"rows_{trainer.global_rank}.jsonl").open("a") as file:
-            file.write(json.dumps([*position, batch["row_id"].tolist()]) + "\n")
+        frozen = [name for name, part in pl_module.named_parameters() if not part.requires_grad]
+        resting = [name for name, module in pl_module.named_modules() if not module.training]
+        line = {
+            "position": [trainer.current_epoch, batch_idx],
+            "rows": batch["row_id"].tolist(),
+            "frozen": frozen,
+            "resting": resting,
+        }
+        with Path(f"trace_{trainer.global_rank}.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class BadWorker(Callback):
+    """Lets a worker process fail at the batch that holds a row of the training split.
+
+    Args:
+        how: `raises`, `dies` or `hangs`.
+    """
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        original: Callable[..., torch.Tensor] = vars(datamodule)["pad_sequence"]
+
+        def failing(*args: Any, **kwargs: Any) -> torch.Tensor:
+            if get_worker_info() is not None:
+                if self.how == "raises":
+                    raise ValueError("a broken row")
+                if self.how == "dies":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(1000)
+            return original(*args, **kwargs)
+
+        vars(datamodule)["pad_sequence"] = failing
 
 
 class Fault(Callback):
     """Does something to its own process, once for each marker file.
 
     Args:
-        what: the signal to send, or `nan_weight`, which poisons the next forward pass.
+        what: the signal to send; or `file_limit`, which lets larger writes fail from here on; or
+            `nan_weight` or `nan_gradient`, which poison the next forward or backward pass.
         place: where.
         step: optimizer step at which; for `step` and `validation`.
         rank: in which process.
@@ -53,6 +95,7 @@ class Fault(Callback):
         self.rank = rank
         self.marker = Path(marker)
         self.times = times
+        self._poison = False
 
     @property
     def state_key(self) -> str:
@@ -69,8 +112,14 @@ class Fault(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.place == "step" and trainer.global_step == self.step:
+        if trainer.global_step != self.step:
+            return
+        if self.place == "step":
             self._strike(trainer, pl_module)
+        elif self.place == "half_written":
+            self._strike_when(os, "fsync", trainer, pl_module)
+        elif self.place == "no_manifest":
+            self._strike_when(checkpoints, "_sum_of", trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -94,13 +143,38 @@ class Fault(Callback):
         if self.place == "test":
             self._strike(trainer, pl_module)
 
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._poison:
+            self._poison = False
+            gradient = pl_module.get_parameter("_network.encoder.projection.weight").grad
+            assert gradient is not None
+            gradient[3, 4] = float("inf")
+
+    def _strike_when(
+        self, owner: Any, name: str, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        """Strike at the next call of a function: within the save that follows this hook."""
+        original = getattr(owner, name)
+
+        def struck(*args: Any) -> Any:
+            self._strike(trainer, pl_module)
+            return original(*args)
+
+        setattr(owner, name, struck)
+
     def _strike(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_rank != self.rank or self.marker.exists():
             return
         self.marker.touch()
         if self.what == "nan_weight":
             with torch.no_grad():
-                pl_module.get_parameter("_network.projection.weight").fill_(float("nan"))
+                pl_module.get_parameter("_network.encoder.projection.weight").fill_(float("nan"))
+            return
+        if self.what == "file_limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+            return
+        if self.what == "nan_gradient":
+            self._poison = True
             return
         for _ in range(self.times):
             os.kill(os.getpid(), signal.Signals[self.what])

@@ -28,6 +28,7 @@ def context() -> ForkServerContext:
 def _command(words: Sequence[str], folder: str, output: str) -> None:
     """In the new process: become `python -m lit_mtl` in a folder."""
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # as in a process started by a user
     os.chdir(folder)
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)

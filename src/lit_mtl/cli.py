@@ -27,7 +27,7 @@ class Command:
 _FIRST_PROCESS = "LIT_MTL_FIRST_PROCESS"
 """Environment variable that the processes inherit which this one launches for DDP."""
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 _TRAINER = "lit_mtl.commands.train"
 COMMANDS = {

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import Classification, Regression
 from tests.conftest import EXAMPLE_FILES, example_data
+from tests.processes import finished
 
 
 def module(path: Path | None, tiny_bert: Path, **options: Any) -> SentimentDataModule:
@@ -153,3 +155,22 @@ def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
 
 def test_a_corpus_has_a_default_folder() -> None:
     assert SentimentDataModule(corpus="tweets").path == Path("data/tweets")
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "message"),
+    [
+        ("raises", 65, r"own_files/\w+\.\w+:\d+.*no batch could be made.*a broken row"),
+        ("dies", 1, r"A worker that makes batches has failed.*num_workers: 0"),
+        ("hangs", 1, r"A worker that makes batches has failed.*num_workers: 0"),
+    ],
+)
+def test_f13_a_worker_that_fails_ends_the_run_with_a_message(
+    how: str, code: int, message: str, fit_arguments: list[str], tmp_path: Path
+) -> None:
+    words = ["fit", *fit_arguments, "--data.num_workers=1", "--data.worker_timeout=3"]
+    words += ["--trainer.callbacks+=tests.faults.BadWorker"]
+    words += [f"--trainer.callbacks.init_args.how={how}", "--trainer.num_sanity_val_steps=0"]
+    output = tmp_path / "output.txt"
+    assert finished(words, folder=tmp_path, output=output) == code, output.read_text()
+    assert re.search(message, output.read_text())

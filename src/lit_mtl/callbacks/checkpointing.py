@@ -105,6 +105,7 @@ class Checkpointing(Checkpoint):
         self._world_size = 1
         self._folder = Path()
         self._at_boundary = False
+        self._may_continue = False
         self._saved_step = -1
         self._best_name: str | None = None
         self._saved_at = time.monotonic()
@@ -177,17 +178,14 @@ class Checkpointing(Checkpoint):
         """Refuse to continue what cannot be continued exactly.
 
         Raises:
-            ConfigError: for a checkpoint without the state, or made with other settings.
+            ConfigError: for one that was made with other settings or data.
         """
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        state = checkpoint.get("callbacks", {}).get(self.state_key, {})
-        if "optimizer_states" not in checkpoint or not state.get("at_boundary"):
-            raise ConfigError(
-                "The checkpoint holds weights, but not the state of the training between two "
-                "steps. Use it with test, predict or embed; to continue a training, name a "
-                "step_<n>.ckpt of its run or use --ckpt_path auto"
-            )
+        state = checkpoint["callbacks"].get(self.state_key, {})
+        if not state.get("at_boundary"):
+            return  # refused in `on_fit_start`
+        self._may_continue = True
         datamodule = _datamodule(trainer)
         data = checkpoint[type(datamodule).__qualname__]
         keys = ("sentences", "fingerprint")
@@ -198,9 +196,19 @@ class Checkpointing(Checkpoint):
         _refuse_differences(old, new)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the best weights of a checkpoint from elsewhere; do not go on after an early end."""
+        """Bring the best weights of a checkpoint from elsewhere; do not go on after an early end.
+
+        Raises:
+            ConfigError: for a checkpoint that was not made between two steps by this callback.
+        """
         if trainer.ckpt_path is None:
             return
+        if not self._may_continue:  # Lightning shows callbacks no checkpoint of weights alone
+            raise ConfigError(
+                f"{trainer.ckpt_path}: holds weights, but not the state of the training between "
+                "two steps. Use it with test, predict or embed; to continue a training, name a "
+                "step_<n>.ckpt of its run or use --ckpt_path auto"
+            )
         self.last_path = Path(trainer.ckpt_path)
         if self.finished:
             trainer.should_stop = True

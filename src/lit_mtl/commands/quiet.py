@@ -27,10 +27,8 @@ _WARNINGS = (
     r"The '\w+' does not have many workers",
     # this project's sampler pads no rows in, and its metrics count each row once
     r"Using `DistributedSampler` with the dataloaders",
-    # a run that only measures has a folder of its own, and keeps no list of best checkpoints
-    r"The dirpath has changed from",
-    # `fit` keeps the last state itself where training ends before the first validation
-    r"`ModelCheckpoint\(monitor='val/selection'\)` could not find the monitored key",
+    # the datamodule's state says where the sampler goes on; Lightning looks at the loader only
+    r"You're resuming from a checkpoint that ended before the epoch ended",
     # the number of steps an epoch is known and may be below `log_every_n_steps`
     r"The number of training batches \(\d+\) is smaller than the logging interval",
 )

@@ -49,7 +49,7 @@ def compared_settings(config: Namespace) -> dict[str, Any]:
 def choose_checkpoint(config: Namespace) -> Path | None:
     """Read `ckpt_path`: a file, a word, or None. See the help of the option.
 
-    Where a numbered run is continued, the config's logger is set to its number.
+    Where a numbered run is continued, the config's TensorBoardLogger is set to its number.
 
     Args:
         config: of `fit`.
@@ -72,7 +72,8 @@ def choose_checkpoint(config: Namespace) -> Path | None:
         return None
     folder = next((folder for folder in folders if any(folder.glob(STATES))), None)
     if folder is not None:
-        if not named:
+        if not named and config.trainer.logger.class_path.endswith("TensorBoardLogger"):
+            # another one may delete what it finds, as Lightning's CSVLogger does: it gets a new run
             config.trainer.logger.init_args.version = _number(folder.parent)
         return _newest(folder)
     if wish == "require":

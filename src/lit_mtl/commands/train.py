@@ -2,11 +2,13 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -24,13 +26,19 @@ from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
-from lit_mtl.errors import ConfigError
+from lit_mtl.errors import ConfigError, LitMTLError
 from lit_mtl.files import locked
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
 from lit_mtl.tasks import AnyTask, task_from_spec
 
 _ENVIRONMENT = "LIT_MTL"
+
+_IMPORTS = "LIT_MTL_ALLOW_IMPORTS"
+"""Environment variable with the user's own packages that a config may name, by comma."""
+
+_ALLOWED = ("lit_mtl", "lightning", "pytorch_lightning")
+"""Packages whose classes a config may name: a config from elsewhere must not import anything else."""
 
 _CKPT_PATH_HELP = (
     "A checkpoint file. For fit one to continue, or a word: `auto` continues the newest run from its "
@@ -151,9 +159,13 @@ class LitMTLCLI(LightningCLI):
         if config.trainer.fast_dev_run:
             self.trainer.fit(**kwargs)
             return
+        folder = checkpointing.folder_of(self.trainer)
+        if not folder.parent.exists():
+            # what CSVLogger will find in the folder of the run is the lock, and nothing to lose
+            warnings.filterwarnings("ignore", message="Experiment logs directory")
         with ExitStack() as held:
             if getattr(rank_zero_only, "rank", 0) == 0:
-                held.enter_context(locked(checkpointing.folder_of(self.trainer)))
+                held.enter_context(locked(folder))
             self.trainer.fit(**kwargs, ckpt_path=self.checkpoint, weights_only=True)
             self._measure(checkpointing)
 
@@ -225,6 +237,13 @@ def run(name: str, args: Sequence[str]) -> None:
             _lightning([name, *args], run=True)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        raise LitMTLError(
+            f"A worker that makes batches has failed ({str(error).splitlines()[0]}). "
+            "`data.num_workers: 0` makes them in this process and shows why"
+        ) from error
 
 
 def _plan(args: Sequence[str]) -> None:
@@ -250,6 +269,11 @@ def _described(args: Sequence[str]) -> LitMTLCLI:
 
 
 def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
+    allowed = os.environ.get(_IMPORTS, "")
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*_ALLOWED, *(name for name in allowed.split(",") if name)],
+    )
     model: type[LightningModule] = MultiTaskModule
     data: type[LightningDataModule] = SentimentDataModule
     sys.argv[1:] = args  # read from there, since DDP starts its other processes with it

@@ -61,6 +61,7 @@ class SentimentDataModule(LightningDataModule):
         test_fraction: share of the sentences in the test split.
         seed: seed of the order of the training rows.
         num_workers: worker processes of each loader; 0 loads in the training process.
+        worker_timeout: seconds to wait for a worker's batch before the run ends with an error.
         predict_path: sentences for `predict`, a .txt, .tsv or .csv file. None: the test split.
     """
 
@@ -79,6 +80,7 @@ class SentimentDataModule(LightningDataModule):
         test_fraction: float = 0.1,
         seed: int = 0,
         num_workers: int = 0,
+        worker_timeout: float = 300.0,
         predict_path: str | None = None,
     ) -> None:
         super().__init__()
@@ -105,6 +107,7 @@ class SentimentDataModule(LightningDataModule):
         self.test_fraction = test_fraction
         self.seed = seed
         self.num_workers = num_workers
+        self.worker_timeout = worker_timeout
         self.predict_path = None if predict_path is None else Path(predict_path).expanduser()
         self.sources: dict[str, Path] = {}
         self.corpus: Corpus | None = None
@@ -208,11 +211,22 @@ class SentimentDataModule(LightningDataModule):
         return [table for table in tables(self.path) if table not in self.sources.values()]
 
     def collate(self, columns: Any) -> Batch:
-        """Pad rows to the longest of them and separate targets from what is missing.
+        """Make a batch of rows; in a worker process, if there are any.
 
         Args:
             columns: column name to values, as Arrow gives a list of rows.
+
+        Raises:
+            DataError: naming the rows, whatever went wrong.
         """
+        try:
+            return self._batch(columns)
+        except Exception as error:
+            rows = ", ".join(columns["where"])
+            raise DataError(f"{rows}: no batch could be made of these rows ({error!r})") from error
+
+    def _batch(self, columns: Any) -> Batch:
+        """Pad rows to the longest of them and separate targets from what is missing."""
         ids = [torch.tensor(row) for row in columns["input_ids"]]
         pad = int(self.tokenizer.pad_token_id or 0)
         targets, labelled = {}, {}
@@ -252,11 +266,12 @@ class SentimentDataModule(LightningDataModule):
         return find_sources(self.path, self.declared_tasks)
 
     def _dataset(self, examples: Sequence[Example]) -> Dataset:
-        """Arrow table of a split: row_id, text, input_ids, and a nullable column a task."""
+        """Arrow table of a split: row_id, text, where, input_ids, and a nullable column a task."""
         texts = [example.text for example in examples]
         columns: dict[str, Any] = {
             "row_id": list(range(len(texts))),
             "text": texts,
+            "where": [example.where for example in examples],
             "input_ids": self._tokenize(texts),
         }
         for name in self.tasks:
@@ -306,6 +321,7 @@ class SentimentDataModule(LightningDataModule):
             sampler=sampler,
             collate_fn=self.collate,
             num_workers=self.num_workers,
+            timeout=self.worker_timeout if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -1,0 +1,114 @@
+"""Which checkpoint `fit` continues."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lit_mtl.checkpoints import manifest_of
+from tests.conftest import EXAMPLE_FILES, Run
+from tests.runs import fault, run_folder
+
+STOP = fault(what="SIGTERM", step=6)
+
+
+def folders() -> list[str]:
+    return sorted(path.name for path in Path("lightning_logs/runs").glob("*"))
+
+
+def test_f9_required_and_not_there(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--ckpt_path=require") == 66
+    assert "expected a checkpoint to continue, found none" in capsys.readouterr().err
+    assert lit_mtl("fit", *fit_arguments, "--ckpt_path=require", "--trainer.logger=false") == 66
+    assert "checkpoints: expected a checkpoint" in capsys.readouterr().err
+    assert not Path("lightning_logs").exists()
+
+
+def test_auto_continues_the_newest_run_and_without_it_a_new_one_begins(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    words = ["fit", *fit_arguments]
+    assert lit_mtl(*words, *STOP) == 143
+    assert lit_mtl(*words, "--ckpt_path=require") == 0
+    assert folders() == ["version_0"]
+    assert lit_mtl(*words) == 0
+    assert lit_mtl(*words, "--ckpt_path=never") == 0
+    assert folders() == ["version_0", "version_1", "version_2"]
+    states = (run_folder(Path(), 2) / "checkpoints").glob("step_*.json")
+    steps = [json.loads(path.read_text())["step"] for path in states]
+    assert sorted(steps) == [5, 10]
+
+
+def test_auto_looks_in_the_folder_that_the_config_names(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    words = ["fit", *fit_arguments, "--checkpoint.dirpath=kept"]
+    assert lit_mtl(*words, *STOP) == 143
+    assert Path("kept/step_6.ckpt").is_file()
+    assert lit_mtl(*words, "--ckpt_path=never") == 2
+    assert lit_mtl(*words) == 0
+    assert manifest_of(Path("kept/step_10.ckpt")).is_file()
+    # without a logger a run lies in the working directory
+    words = ["fit", *fit_arguments, "--trainer.logger=false"]
+    assert lit_mtl(*words) == 0
+    assert Path("checkpoints/step_10.ckpt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("logger", "runs"),
+    [("CSVLogger", ["version_0", "version_1"]), ("TensorBoardLogger", ["version_0"])],
+)
+def test_a_logger_that_would_delete_the_former_logs_gets_a_new_folder(
+    logger: str, runs: list[str], lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    settings = {
+        "class_path": f"lightning.pytorch.loggers.{logger}",
+        "init_args": {"save_dir": "logs", "name": "mine"},
+    }
+    Path("logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": settings}}))
+    words = ["fit", *fit_arguments, "--config=logger.yaml", "--ckpt_path=auto"]
+    assert lit_mtl(*words, *fault(what="SIGTERM", step=6, marker=logger)) == 143
+    assert lit_mtl(*words) == 0
+    assert sorted(path.name for path in Path("logs/mine").iterdir()) == runs
+    assert Path(f"logs/mine/{runs[-1]}/checkpoints/step_10.ckpt").is_file()
+    assert Path(f"logs/mine/{runs[-1]}/checkpoints/best.ckpt").is_file()
+
+
+def test_f10_other_data_are_refused_with_both_values(
+    lit_mtl: Run,
+    fit_arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in EXAMPLE_FILES.iterdir():
+        (data / path.name).write_bytes(path.read_bytes())
+    words = ["fit", *fit_arguments, f"--data.path={data}", "--ckpt_path=auto"]
+    assert lit_mtl(*words, *STOP) == 143
+    original = (data / "positive.txt").read_text()
+    (data / "positive.txt").write_text(original + "One sentence more, and a good one.\n")
+    capsys.readouterr()
+    assert lit_mtl(*words) == 2
+    message = capsys.readouterr().err
+    assert "data's sentences" in message
+    assert "data's fingerprint" in message
+    (data / "positive.txt").write_text(original.replace(original[:8], original[:8].upper(), 1))
+    assert lit_mtl(*words) == 2
+    assert "data's fingerprint" in capsys.readouterr().err
+    (data / "positive.txt").write_text(original)
+    assert lit_mtl(*words, "--data.num_workers=1", "--data.eval_batch_size=3") == 0
+
+
+def test_f11_weights_alone_are_no_state_to_continue(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, *STOP) == 143
+    best = run_folder(Path()) / "checkpoints" / "best.ckpt"
+    assert lit_mtl("fit", *fit_arguments, "--ckpt_path", best) == 2
+    message = capsys.readouterr().err
+    assert "test, predict or embed" in message
+    assert "--ckpt_path auto" in message
