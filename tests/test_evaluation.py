@@ -1,9 +1,16 @@
+import itertools
+from multiprocessing import Queue
+from pathlib import Path
+
 import pytest
 import torch
+from torch.distributed import destroy_process_group, init_process_group
 
+from lit_mtl.data.batching import evaluation_batches
 from lit_mtl.evaluation import SplitOutputs, TaskResult, measure, scalars, selection
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
+from tests.processes import context, ended
 
 LABEL = Classification(labels=("a", "b"))
 SCORE = Regression(low=-4, high=4, center=0.0, scale=1.0)
@@ -78,3 +85,50 @@ def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
         "r": {"n": 1, "pearson": None},
     }
     assert selection(undefined, tasks) == pytest.approx(0.45)
+
+
+SIZES = (1, 2, 3, 5, 7, 8, 101)
+
+
+def split_of_size(
+    size: int, task: Task
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(size)
+    output = torch.randn(size, task.output_dim, generator=random)
+    target = torch.randn(size, generator=random).clamp(-4, 4)
+    if task is LABEL:
+        target = (target > 0).long()
+    # of the small splits only the last row is labelled, so one rank has none for the task
+    labelled = torch.arange(size) == size - 1 if size < 5 else torch.arange(size) % 3 > 0
+    return torch.arange(size), output, target, labelled
+
+
+def results_of_rank(rank: int, store: str, results: "Queue[list[TaskResult]]") -> None:
+    """What a process of two finds of its share of each split."""
+    init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    found = []
+    for size, task in itertools.product(SIZES, (LABEL, SCORE)):
+        row_id, output, target, labelled = split_of_size(size, task)
+        collected = SplitOutputs(task)
+        for rows in evaluation_batches([1] * size, batch_size=2, rank=rank, world_size=2):
+            collected.update(row_id[rows], output[rows], target[rows], labelled[rows])
+        found.append(collected.compute())
+    results.put(found)
+    destroy_process_group()
+
+
+def test_f14_f15_two_processes_measure_what_one_does(tmp_path: Path) -> None:
+    """However few rows there are, and where a process has none of a task."""
+    results = context().Queue()
+    processes = [
+        context().Process(target=results_of_rank, args=(rank, str(tmp_path / "store"), results))
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=60) for _ in processes]
+    assert [ended(process) for process in processes] == [0, 0]
+    for number, (size, task) in enumerate(itertools.product(SIZES, (LABEL, SCORE))):
+        _, output, target, labelled = split_of_size(size, task)
+        expected = measure(task, output[labelled], target[labelled])
+        assert found[0][number] == found[1][number] == expected, size

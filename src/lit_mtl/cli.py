@@ -87,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> int:
             # the process that launched this one ends by itself for the same reason; Lightning's
             # launcher would kill it if its child reported a failure before
             return 0
-        print(f"lit_mtl {words[0]}: {error}", file=sys.stderr)
+        print(_printable(f"lit_mtl {words[0]}: {error}"), file=sys.stderr)
         return error.exit_code
     finally:
         if not launched:
@@ -103,6 +103,14 @@ def _run(command: str, args: Sequence[str]) -> None:
         if isinstance(error, LitMTLError) or error.errno not in _DISK_TROUBLE:
             raise
         raise StorageError(str(error)) from error
+
+
+def _printable(text: str) -> str:
+    """Escape what could steer a terminal: file names and contents come from elsewhere."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+        for character in text
+    )
 
 
 def help_text() -> str:

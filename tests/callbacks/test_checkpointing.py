@@ -429,3 +429,20 @@ def test_a_metric_that_is_not_there_is_named_with_those_that_are(
     output = (folder / "output.txt").read_text()
     assert "val/nothing" in output
     assert "val/selection" in output
+
+
+def test_f22_the_losses_of_the_first_twenty_steps_are_those_on_record(
+    fit_arguments: list[str], tmp_path: Path
+) -> None:
+    """A change of the rows' order, of the random numbers or of the arithmetic shows here.
+
+    Equal to five digits: other processors add in another order.
+    """
+    folder = work_folder(tmp_path / "run")
+    assert run(["fit", *fit_arguments, "--trainer.max_epochs=4"], folder) == 0
+    found = [value for _, value in scalars_of(run_folder(folder))["train/loss"]]
+    record = ROOT / "tests" / "callbacks" / "golden_losses.json"
+    if os.environ.get("RECORD_GOLDEN_LOSSES"):
+        record.write_text(json.dumps([round(value, 6) for value in found]) + "\n")
+    assert len(found) == 20
+    assert found == pytest.approx(json.loads(record.read_text()), rel=1e-5)

@@ -1,0 +1,212 @@
+"""Hostile checkpoints, configs and models, through every command: nothing of them is executed.
+
+Each of them would write a marker file. A control shows that the marker does appear where the same
+file is loaded without care.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lit_mtl.checkpoints import manifest_of, write_checkpoint
+from tests.conftest import Run
+from tests.runs import run_folder
+
+COMMANDS = ("fit", "validate", "test", "predict", "embed")
+
+
+class Payload:
+    """Writes the marker when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.mknod, (str(self.marker),)
+
+
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A path, and a module `hostile_module` on the import path that would create it."""
+    path = tmp_path / "marker"
+    code = f"import os\nos.mknod({str(path)!r})\nclass X:\n    pass\n"
+    (tmp_path / "hostile_module.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "hostile_module", raising=False)
+    return path
+
+
+@pytest.fixture
+def trained(lit_mtl: Run, fit_arguments: list[str]) -> Path:
+    assert lit_mtl("fit", *fit_arguments) == 0
+    return run_folder(Path()) / "checkpoints" / "step_10.ckpt"
+
+
+def through(lit_mtl: Run, command: str, fit_arguments: list[str], path: Path) -> int:
+    """Give a checkpoint to a command."""
+    if command == "embed":
+        return lit_mtl("embed", "--ckpt_path", path, "A sentence.")
+    words = fit_arguments
+    if command != "fit":
+        words = [word for word in words if "max_epochs" not in word]
+    return lit_mtl(command, *words, "--ckpt_path", path)
+
+
+def test_the_payloads_would_work(marker: Path) -> None:
+    pickle.loads(pickle.dumps(Payload(marker)))
+    assert marker.exists()
+    marker.unlink()
+    __import__("hostile_module")
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+def test_a_hostile_pickle_is_refused_by_every_command(
+    with_manifest: bool,
+    lit_mtl: Run,
+    fit_arguments: list[str],
+    trained: Path,
+    marker: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = torch.load(trained, weights_only=True)
+    for key in ("state_dict", "callbacks", "hostile"):
+        path = trained.parent / "step_11.ckpt"
+        write_checkpoint(content | {key: Payload(marker)}, path, {"best": None})
+        if not with_manifest:
+            manifest_of(path).unlink()
+        for command in COMMANDS:
+            capsys.readouterr()
+            assert through(lit_mtl, command, fit_arguments, path) == 74
+            assert "step_11.ckpt: not a readable checkpoint" in capsys.readouterr().err
+            assert not marker.exists()
+
+
+def test_names_of_classes_in_a_checkpoint_are_never_imported(
+    lit_mtl: Run, fit_arguments: list[str], trained: Path, marker: Path, tmp_path: Path
+) -> None:
+    """`LightningCLI` would hand a checkpoint's hyper-parameters to the parser, which imports."""
+    hostile = {"class_path": "hostile_module.X", "init_args": {}}
+    content = torch.load(trained, weights_only=True) | {
+        "hyper_parameters": {
+            "_class_path": "hostile_module.X",
+            "_instantiator": "hostile_module.X",
+            "lr": hostile,
+            "model": hostile,
+        },
+        "datamodule_hyper_parameters": {"_class_path": "hostile_module.X"},
+        "hparams_name": "hostile_module.X",
+    }
+    path = tmp_path / "named.ckpt"
+    write_checkpoint(content, path)
+    for command in COMMANDS:
+        through(lit_mtl, command, fit_arguments, path)
+        assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"trainer": {"callbacks": [{"class_path": "hostile_module.X"}]}},
+        {"trainer": {"logger": {"class_path": "hostile_module.X"}}},
+        {"trainer": {"strategy": {"class_path": "hostile_module.X"}}},
+        {"trainer": {"plugins": [{"class_path": "hostile_module.X"}]}},
+        {"trainer": {"profiler": {"class_path": "hostile_module.X"}}},
+        {"tasks": {"x": {"class_path": "hostile_module.X"}}},
+        {"model": {"class_path": "hostile_module.X"}},
+        {"data": {"class_path": "hostile_module.X"}},
+        {"freezing": {"stages": [{"class_path": "hostile_module.X"}]}},
+        {"trainer": {"callbacks": [{"class_path": "os.system"}]}},
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "groups", "plan"])
+def test_a_config_can_only_name_what_is_allowed(
+    config: dict[str, Any], command: str, lit_mtl: Run, marker: Path
+) -> None:
+    Path("hostile.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl(command, "--config=hostile.yaml")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "groups", "plan"])
+def test_yaml_tags_make_no_objects(command: str, lit_mtl: Run, marker: Path) -> None:
+    tag = f"!!python/object/apply:os.mknod ['{marker}']"
+    Path("hostile.yaml").write_text(f"data: {{path: {tag}}}\n")
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl(command, "--config=hostile.yaml")
+    assert not marker.exists()
+
+
+def hostile_folder(tiny_bert: Path, folder: Path, marker: Path, kind: str) -> Path:
+    """A model's folder with code of its own, or with pickled weights."""
+    shutil.copytree(tiny_bert, folder)
+    code = f"import os\nos.mknod({str(marker)!r})\nclass X:\n    pass\n"
+    (folder / "evil.py").write_text(code)
+    config = json.loads((folder / "config.json").read_text())
+    mapped = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "evil.X")
+    if kind == "pickled weights":
+        (folder / "model.safetensors").unlink()
+        torch.save({"x": Payload(marker)}, folder / "pytorch_model.bin")
+    elif kind == "tokenizer":
+        path = folder / "tokenizer_config.json"
+        values = json.loads(path.read_text())
+        values |= {"auto_map": {"AutoTokenizer": ["evil.X", "evil.X"]}, "tokenizer_class": "X"}
+        path.write_text(json.dumps(values))
+    else:
+        config["auto_map"] = mapped
+        if kind == "unknown family":
+            config["model_type"] = "evil"
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["fit", "groups", "plan"])
+@pytest.mark.parametrize("kind", ["known family", "unknown family", "pickled weights", "tokenizer"])
+def test_code_and_pickles_beside_a_model_are_not_run(
+    kind: str,
+    command: str,
+    lit_mtl: Run,
+    fit_arguments: list[str],
+    tiny_bert: Path,
+    marker: Path,
+    tmp_path: Path,
+) -> None:
+    folder = hostile_folder(tiny_bert, tmp_path / "model", marker, kind)
+    code = lit_mtl(command, *fit_arguments, f"--model.backbone={folder}")
+    assert not marker.exists()
+    if kind in ("unknown family", "pickled weights"):
+        assert code == 66
+
+
+def test_checkpoints_are_local_files(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in COMMANDS:
+        for path in ("https://127.0.0.1:9/x.ckpt", "file:///etc/passwd", "last", "hpc"):
+            assert through(lit_mtl, command, fit_arguments, Path(path)) == 66
+            assert "expected a checkpoint file, found none" in capsys.readouterr().err
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(
+    lit_mtl: Run, fit_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "evil\x1b[2J.tsv"
+    table.write_text("text\tscore\nfine\t\x1b]0;owned\x07\n")
+    assert lit_mtl("groups", *fit_arguments, f"--data.path={table}") == 65
+    message = capsys.readouterr().err
+    assert "\\x1b[2J.tsv:2" in message
+    assert not set(message) & {"\x1b", "\x07"}
+
+
+def test_nothing_is_left_in_the_environment() -> None:
+    assert "LIT_MTL_FIRST_PROCESS" not in os.environ
