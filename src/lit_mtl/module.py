@@ -51,6 +51,8 @@ class MultiTaskModule(LightningModule):
         weight_decay: AdamW's decoupled weight decay; not for biases and norms.
         warmup_fraction: share of the optimizer steps in which the learning rate climbs, in [0, 1).
         schedule: course of the learning rate after it: `linear` or `cosine` to 0, or `constant`.
+        compile_layers: whether the backbone's layers are compiled; on the CPU this takes a C++
+            compiler. See `Backbone.compile_layers`.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class MultiTaskModule(LightningModule):
         weight_decay: float = 0.01,
         warmup_fraction: float = 0.1,
         schedule: Shape = "linear",
+        compile_layers: bool = False,
     ) -> None:
         super().__init__()
         self.backbone_name = backbone
@@ -88,6 +91,7 @@ class MultiTaskModule(LightningModule):
         )
         self.warmup_fraction = warmup_fraction
         self.schedule: Shape = schedule
+        self.compile_layers = compile_layers
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -123,18 +127,25 @@ class MultiTaskModule(LightningModule):
         Args:
             tasks: the tasks by name, with labels resolved.
         """
-        self._network = MultiTaskModel.from_backbone(
-            self.backbone_name,
-            tasks=tasks,
-            architecture=self.architecture,
-            pretrained=self.pretrained,
+        self._use(
+            MultiTaskModel.from_backbone(
+                self.backbone_name,
+                tasks=tasks,
+                architecture=self.architecture,
+                pretrained=self.pretrained,
+            )
         )
 
     def restore(self, spec: Mapping[str, Any]) -> None:
         """Build the network that a checkpoint's entry describes, with neither hub nor backbone."""
-        self._network = MultiTaskModel.from_spec(spec)
-        config = self._network.encoder.backbone.config
+        self._use(MultiTaskModel.from_spec(spec))
+        config = self.network.encoder.backbone.config
         self._tokenizer = unpack_tokenizer(spec["tokenizer"], config)
+
+    def _use(self, network: MultiTaskModel) -> None:
+        self._network = network
+        if self.compile_layers:
+            network.encoder.backbone.compile_layers()
 
     def configure_model(self) -> None:
         """Build the network for the datamodule's tasks, or check that an existing one fits them."""

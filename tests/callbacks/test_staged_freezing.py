@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
@@ -67,10 +68,14 @@ def fit(
     *,
     epochs: int = 3,
     keep: KeepEpoch | None = None,
+    compile_layers: bool = False,
     **options: Any,
 ) -> tuple[MultiTaskModule, Spy, Trainer]:
     seed_everything(0, workers=True)
-    module, spy = MultiTaskModule(str(backbone), lr=1e-3, schedule="constant"), Spy()
+    module, spy = (
+        MultiTaskModule(str(backbone), lr=1e-3, schedule="constant", compile_layers=compile_layers),
+        Spy(),
+    )
     callbacks = [spy] if keep is None else [spy, keep]
     trainer = trainer_of(stages, *callbacks, max_epochs=epochs, **options)
     trainer.fit(module, datamodule=example_data(backbone))
@@ -348,6 +353,31 @@ def test_a_plateau_on_an_unknown_metric_is_refused(tiny_bert: Path) -> None:
 def test_a_plan_that_does_not_fit_is_refused_before_the_first_batch(tiny_bert: Path) -> None:
     with pytest.raises(ConfigError, match=r"'one': The selector 'heads\.mood' selects nothing"):
         fit(tiny_bert, [Stage(name="one", freeze=("heads.mood",))])
+
+
+# both come from within torch's compiler
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+def test_compiled_layers_learn_what_eager_ones_do(steady_bert: Path) -> None:
+    """At every step of a plan that freezes again, in double precision; and few variants do it."""
+    low = ("backbone.embeddings", "backbone.layers[:1]")
+    stages = [
+        Stage(name="probe", freeze=("backbone",), until_step=2),
+        Stage(name="top", freeze=low, until_step=4),
+        Stage(name="all", until_step=6),
+        Stage(name="again", freeze=low),
+    ]
+    options: dict[str, Any] = {"epochs": 2, "precision": "64-true", "num_sanity_val_steps": 0}
+    eager, eager_spy, _ = fit(steady_bert, stages, **options)
+    compiled, spy, _ = fit(steady_bert, stages, compile_layers=True, **options)
+    for step, expected in zip(spy.steps, eager_spy.steps, strict=True):
+        torch.testing.assert_close(step["weights"], expected["weights"], atol=1e-9, rtol=1e-9)
+        assert step["gradients"] == expected["gradients"] == step["trainable"]
+    torch.testing.assert_close(
+        compiled.network.state_dict(), eager.network.state_dict(), atol=1e-9, rtol=1e-9
+    )
+    # a length or a layer of its own would each double this
+    assert 1 <= counters["stats"]["unique_graphs"] <= 6
 
 
 def test_resuming_goes_on_in_its_stage_and_with_another_plan_is_refused(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from transformers import AutoConfig
 
 from lit_mtl.errors import ConfigError
@@ -94,3 +95,31 @@ def test_a_repeated_layer_and_an_unknown_name_are_refused() -> None:
         Backbone(albert)
     with pytest.raises(ConfigError, match=r"pooler\.dense\.weight"):
         tiny("bert").place("pooler.dense.weight")
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_layers_equal_eager_ones_without_a_variant_a_length(family: str) -> None:
+    """Outputs and gradients, in double precision, of a whole model and one with a frozen layer."""
+    eager, compiled = (tiny(family).double().eval() for _ in range(2))
+    compiled.compile_layers()
+    before = counters["stats"]["unique_graphs"]
+    for frozen, shape in [(False, (4, 9)), (False, (5, 13)), (True, (4, 9)), (True, (3, 21))]:
+        ids = torch.randint(5, 50, shape, generator=torch.Generator().manual_seed(shape[1]))
+        mask = torch.ones_like(ids)
+        mask[1, 5:] = 0
+        found = []
+        for backbone in (eager, compiled):
+            for name, parameter in backbone.transformer.named_parameters():
+                low = backbone.place(name).depth >= LAYERS
+                parameter.requires_grad_(not (frozen and low))
+            backbone.zero_grad()
+            states = backbone(ids, mask)
+            states.square().sum().backward()
+            found.append((states, {n: p.grad for n, p in backbone.named_parameters()}))
+        torch.testing.assert_close(found[1], found[0], atol=1e-9, rtol=1e-9)
+    # of each kind of layer: one where all trains; a frozen one, that above it, and those further up
+    kinds = len(set(getattr(compiled.config, "layer_types", ["alike"])))
+    assert 1 <= counters["stats"]["unique_graphs"] - before <= 4 * kinds

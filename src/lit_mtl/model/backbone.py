@@ -14,6 +14,9 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.optim.param_groups import Place
 from lit_mtl.pretrained import load_backbone, new_backbone, position_offset
 
+_MAX_VARIANTS = 64
+"""Compiled variants of a layer: by frozen or not, training or not, gradient or not, types, size 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -109,6 +112,17 @@ class Backbone(nn.Module):
             position_ids=position.to(torch.int64),
         ).last_hidden_state
         return states
+
+    def compile_layers(self) -> None:
+        """Compile each layer by itself, in place: names, hooks and checkpoints stay as they are.
+
+        Layers in the same state share one compiled variant, whatever the batch's size and length,
+        so a stage of a freezing plan costs a few compilations and not one for each combination of
+        frozen layers. What cannot be compiled is an error of torch at the first batch; its silent
+        return to eager mode, by default after 8 variants, is switched off.
+        """
+        for layer in self.transformer.get_submodule(self._layout.layers).children():
+            layer.compile(dynamic=True, fullgraph=True, recompile_limit=_MAX_VARIANTS)
 
     def place(self, name: str) -> Place:
         """Part and depth of one of the transformer's own parameters.
