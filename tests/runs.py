@@ -22,6 +22,11 @@ def run_folder(folder: Path, version: int = 0) -> Path:
     return folder / "lightning_logs" / "runs" / f"version_{version}"
 
 
+def newest_run(folder: Path) -> Path:
+    """The folder of the newest run: another one than the first if that was killed too early."""
+    return max(run_folder(folder).parent.iterdir(), key=lambda run: int(run.name[8:]))
+
+
 def last_state(run: Path) -> dict[str, Any]:
     """All that a run's last checkpoint holds, flat; without what says when and where it was made."""
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

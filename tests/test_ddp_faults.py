@@ -12,7 +12,7 @@ import pytest
 
 from lit_mtl.checkpoints import newest_valid
 from tests.conftest import ROOT
-from tests.runs import TRACE, differing, fault, last_state, run_folder, trace_of
+from tests.runs import TRACE, differing, fault, last_state, newest_run, run_folder, trace_of
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4"]
 
@@ -89,7 +89,7 @@ def reference(fit: list[str], undisturbed: Path) -> Path:
 
 
 def assert_same_end(folder: Path, reference: Path) -> None:
-    assert differing(last_state(run_folder(folder)), last_state(run_folder(reference))) == []
+    assert differing(last_state(newest_run(folder)), last_state(run_folder(reference))) == []
     for rank in (0, 1):
         trace = {tuple(line["position"]): line for line in trace_of(folder, rank)}
         assert list(trace.values()) == trace_of(reference, rank)

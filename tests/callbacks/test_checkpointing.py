@@ -23,7 +23,7 @@ from lit_mtl.checkpoints import manifest_of, newest_valid, verify
 from lit_mtl.errors import ConfigError
 from tests.conftest import ROOT
 from tests.processes import ended, finished, send, start, wait_for
-from tests.runs import TRACE, differing, fault, last_state, run_folder, scalars_of, trace_of
+from tests.runs import TRACE, differing, fault, last_state, newest_run, run_folder, scalars_of, trace_of
 from tests.test_checkpoints import DAMAGES, damage
 
 STAGES = """freezing: {stages: [
@@ -86,8 +86,7 @@ def reference(fit: list[str], undisturbed: Path) -> Path:
 def assert_same_end(folder: Path, reference: Path) -> None:
     """Weights, optimizer, schedule, counters, stages, best score and results are equal."""
     # what was stopped before its first state is begun anew, in a folder of its own
-    newest = max(int(path.name[8:]) for path in run_folder(folder).parent.iterdir())
-    one, other = run_folder(folder, newest), run_folder(reference)
+    one, other = newest_run(folder), run_folder(reference)
     assert differing(last_state(one), last_state(other)) == []
     results = [json.loads((path / "results.json").read_text()) for path in (one, other)]
     assert results[0]["results"] == results[1]["results"]
