@@ -23,7 +23,16 @@ from lit_mtl.checkpoints import manifest_of, newest_valid, verify
 from lit_mtl.errors import ConfigError
 from tests.conftest import ROOT
 from tests.processes import ended, finished, send, start, wait_for
-from tests.runs import TRACE, differing, fault, last_state, newest_run, run_folder, scalars_of, trace_of
+from tests.runs import (
+    TRACE,
+    differing,
+    fault,
+    last_state,
+    newest_run,
+    run_folder,
+    scalars_of,
+    trace_of,
+)
 from tests.test_checkpoints import DAMAGES, damage
 
 STAGES = """freezing: {stages: [

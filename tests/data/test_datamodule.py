@@ -100,7 +100,7 @@ def test_sentences_to_predict_come_from_a_file_or_the_test_split(
         assert data.predict_texts() == ["one", "two"]
         rows = torch.cat([batch["row_id"] for batch in data.predict_dataloader()])
         assert sorted(rows.tolist()) == [0, 1]
-    for name, content in (("empty.txt", "\n"), ("rows.jsonl", "{}")):
+    for name, content in (("empty.txt", "\n"), ("rows.xlsx", "{}")):
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=f"{name}: expected"):
             module(None, tiny_bert, predict_path=str(tmp_path / name)).setup("predict")

@@ -1,3 +1,4 @@
+import os
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,7 @@ from lit_mtl.data.readers import (
     label_files,
     read_label_folder,
     read_lines,
-    read_table,
     read_text,
-    table_columns,
 )
 from lit_mtl.errors import DataError, MissingInputError
 
@@ -93,6 +92,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_sentence(tmp_path: Path) -> N
         ("gut\nschön\n".encode("latin-1"), r"a\.txt:2: .*0xf6 at offset 7"),
         ("good\n".encode("utf-16"), r"a\.txt:1: .*UTF-16"),
         (b"one\ntwo\0\n", r"a\.txt:2: .*NUL"),
+        ("good\n".encode("utf-16-le"), r"a\.txt:1: .*NUL"),
+        (b"ok\n\xed\xa0\x80\n", r"a\.txt:2: .*0xed at offset 3"),
+        (b"\x1f\x8b\x08\0", r"a\.txt: .*gzip file\. Unpack it"),
+        (b"PK\x03\x04\0", r"a\.txt: .*zip file\. Unpack it"),
+        (b"PAR1\0", r"a\.txt: .*Parquet file\. Let its name end in \.parquet"),
     ],
 )
 def test_what_is_not_utf8_text_is_named_with_its_line(
@@ -102,45 +106,25 @@ def test_what_is_not_utf8_text_is_named_with_its_line(
         read_text(write(tmp_path / "a.txt", content))
 
 
-def test_a_table_gives_text_and_target(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tsv", "id\tscore\ttext\n1\t2.5\tgood\n2\t\tblank\n")
-    rows = list(read_table(path, target_columns=("sentiment", "score")))
-    assert [(row.text, row.target) for row in rows] == [("good", "2.5"), ("blank", None)]
-    assert table_columns(path) == ["id", "score", "text"]
+@pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "device", "loop"])
+def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.txt"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
+    found = "symbolic links" if kind == "loop" else kind
+    with pytest.raises(MissingInputError, match=rf"a\.txt: expected a file, found .*{found}"):
+        read_text(path)
 
 
-def test_a_quote_in_a_tsv_is_a_character(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tsv", 'text\tscore\n"unbalanced\t1\nnext\t2\n')
-    assert [row.text for row in read_table(path, target_columns=("score",))] == [
-        '"unbalanced',
-        "next",
-    ]
-
-
-def test_a_csv_may_quote_commas_and_line_ends(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", 'text,score\n"a, ""b""\nc",1\nd,2\n')
-    rows = list(read_table(path, target_columns=("score",)))
-    assert [(row.text, row.target) for row in rows] == [('a, "b"\nc', "1"), ("d", "2")]
-    assert rows[1].where == f"{path}:4"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.tsv", "", r"a\.tsv:1: .*header"),
-        ("a.tsv", "body\tscore\n", r"a\.tsv:1: .*text or sentence; found the columns body, score"),
-        ("a.tsv", "text\tvalue\n", r"a\.tsv:1: .*named score; found the columns text, value"),
-        ("a.tsv", "text\ttext\tscore\n", r"a\.tsv:1: .*twice"),
-        ("a.tsv", "text\tscore\nok\t1\nbad\n", r"a\.tsv:3: expected 2 cells.*found 1"),
-        ("a.csv", 'text,score\n"open,1\n', r"a\.csv:2: not a well-formed CSV"),
-        ("a.json", "[]", r"a\.json: .*\.tsv or \.csv"),
-    ],
-)
-def test_a_wrong_table_is_refused_with_its_line(
-    tmp_path: Path, name: str, content: str, message: str
-) -> None:
-    with pytest.raises(DataError, match=message):
-        list(read_table(write(tmp_path / name, content), target_columns=("score",)))
+def test_a_line_of_ten_megabytes_is_one_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "long " * 2_000_000 + "\nshort\n")
+    assert [len(row.text) for row in read_lines(path)] == [9_999_999, 5]
 
 
 SENTENCES = st.lists(
@@ -150,31 +134,40 @@ SENTENCES = st.lists(
     min_size=1,
     max_size=20,
 )
+"""What may stand on the lines of a text file."""
 
 
 @given(SENTENCES)
 def test_what_was_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
-    folder = tmp_path_factory.mktemp("round_trip")
-    lines = write(folder / "a.txt", "\n".join(texts))
+    lines = write(tmp_path_factory.mktemp("round_trip") / "a.txt", "\n".join(texts))
     assert [row.text for row in read_lines(lines)] == texts
-    rows = "".join(f"{text}\t{index}\n" for index, text in enumerate(texts))
-    table = write(folder / "a.tsv", f"text\tscore\n{rows}")
-    read = list(read_table(table, target_columns=("score",)))
-    assert [(row.text, row.target) for row in read] == [
-        (text, str(index)) for index, text in enumerate(texts)
-    ]
 
 
-@given(st.binary(max_size=200), st.sampled_from(["a.txt", "a.tsv", "a.csv"]))
-def test_any_bytes_are_read_or_refused_as_data(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
-) -> None:
-    prefix = b"text\tscore\n" if random.Random(len(content)).random() < 0.5 else b"text,score\n"
-    path = write(tmp_path_factory.mktemp("fuzz") / name, prefix + content)
-    with suppress(DataError):
-        rows = list(
-            read_lines(path) if name == "a.txt" else read_table(path, target_columns=("score",))
-        )
-        assert all(row.text.strip() for row in rows)
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """A file's content with some bytes changed, cut out, doubled or put in."""
+    for _ in range(draw.randint(1, 4)):
+        place, end = sorted(draw.randrange(len(content) + 1) for _ in range(2))
+        kind = draw.randrange(4)
+        if kind == 0:
+            content = content[:place] + draw.randbytes(draw.randint(1, 4)) + content[place + 1 :]
+        elif kind == 1:
+            content = content[:place] + content[min(end, place + 20) :]
+        elif kind == 2:
+            content = content[:end] + content[place:end] + content[end:]
+        else:
+            special = [b"\0", b'"', b"\t", b",", b"\r", b"\xff", b"\xe2\x80\xa8", b"{", b"\\ud800"]
+            content = content[:place] + draw.choice(special) + content[place:]
+    return content
+
+
+def test_five_thousand_damaged_texts_are_read_or_refused_as_data(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    read = 0
+    for _ in range(5000):
+        path = write(tmp_path / "a.txt", damaged("gut\nschön\r\n\nein Satz\n".encode(), draw))
+        with suppress(DataError):
+            assert all(row.text.strip() for row in read_lines(path))
+            read += 1
+    assert 1000 < read < 4900

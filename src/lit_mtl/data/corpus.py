@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from lit_mtl.data.readers import Row, read_label_folder, read_table
+from lit_mtl.data.readers import Row, read_label_folder
 from lit_mtl.data.sources import target_columns
+from lit_mtl.data.tables import FORMATS, is_table, read_table
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
@@ -142,11 +143,11 @@ def build_corpus(
 
 
 def _rows(name: str, task: Task, source: Path) -> list[Row]:
-    if not source.is_dir():
+    if is_table(source):
         return list(read_table(source, target_columns=target_columns(name, task)))
     if not isinstance(task, Classification):
         raise DataError(
-            f"{source}: expected a .tsv or .csv table for the {task.kind} task {name!r}; "
+            f"{source}: expected a table ({', '.join(FORMATS)}) for the {task.kind} task {name!r}; "
             "found a folder"
         )
     return list(read_label_folder(source))

@@ -18,8 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from lit_mtl.data.batching import LengthGroupedSampler
 from lit_mtl.data.corpus import SPLITS, Corpus, Example, Split, build_corpus
 from lit_mtl.data.downloads import CorpusName, prepare_corpus
-from lit_mtl.data.readers import TABLE_SUFFIXES, TEXT_COLUMNS, Row, read_lines, read_table
-from lit_mtl.data.sources import find_sources, refuse_shared_columns, tables
+from lit_mtl.data.readers import Row, read_lines
+from lit_mtl.data.sources import find_sources, refuse_shared_columns
+from lit_mtl.data.tables import FORMATS, TEXT_COLUMNS, read_table, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from lit_mtl.tasks.base import Task
@@ -62,7 +63,7 @@ class SentimentDataModule(LightningDataModule):
         seed: seed of the order of the training rows.
         num_workers: worker processes of each loader; 0 loads in the training process.
         worker_timeout: seconds to wait for a worker's batch before the run ends with an error.
-        predict_path: sentences for `predict`, a .txt, .tsv or .csv file. None: the test split.
+        predict_path: sentences for `predict`, a .txt file or a table. None: the test split.
     """
 
     def __init__(
@@ -333,8 +334,8 @@ def _column(task: str) -> str:
 
 def _texts(path: Path) -> list[Row]:
     suffix = path.suffix.lower()
-    if suffix not in (".txt", *TABLE_SUFFIXES):
-        raise DataError(f"{path}: expected a file that ends in .txt, .tsv or .csv")
+    if suffix not in (".txt", *FORMATS) and not path.is_dir():
+        raise DataError(f"{path}: expected a file that ends in .txt, {', '.join(FORMATS)}")
     rows = read_lines(path) if suffix == ".txt" else read_table(path, target_columns=TEXT_COLUMNS)
     texts = list(rows)
     if not texts:

@@ -1,23 +1,17 @@
-"""Reads one file or folder and yields its rows. Knows formats, and nothing of models.
+"""Reads text files and folders of them: bytes to text, text to sentences. Knows no models.
 
 A line ends at LF, CR LF or CR and nowhere else: Python's `str.splitlines` would also cut at form
 feeds, U+2028 and others, which are part of a sentence.
 """
 
-import csv
-import io
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+import stat
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lit_mtl.errors import DataError, MissingInputError
-
-TEXT_COLUMNS = ("text", "sentence")
-"""Names of the column that holds the sentence; the first one found is taken."""
-
-TABLE_SUFFIXES = {".tsv": "\t", ".csv": ","}
-"""Table formats by the end of a file's name, with their separator."""
 
 _LABEL_ALIASES = {
     alias: label for label in ("positive", "negative") for alias in (label, f"{label}s", label[:3])
@@ -91,57 +85,9 @@ def read_lines(path: Path, *, target: str | None = None) -> Iterator[Row]:
 
 def split_lines(text: str, path: Path | str, *, target: str | None = None) -> Iterator[Row]:
     """Rows of a text with one sentence a line; `path` says where it came from."""
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         if sentence := line.strip():
             yield Row(sentence, target, f"{path}:{number}")
-
-
-def table_columns(path: Path) -> list[str]:
-    """The header of a CSV or TSV file."""
-    return _header(path, _cells(path))
-
-
-def find_column(header: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of several names that the header has; None if it has none of them."""
-    return next((name for name in names if name in header), None)
-
-
-def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a CSV or TSV file with a header line.
-
-    In a TSV file a quote is a character like any other; a CSV file quotes as RFC 4180 says.
-
-    Args:
-        path: a file whose name ends in .csv or .tsv.
-        target_columns: names of the column to read as target; the first one found is taken.
-
-    Raises:
-        DataError: for a missing or repeated column or a line with too few or too many cells.
-    """
-    rows = _cells(path)
-    header = _header(path, rows)
-    repeated = {name for name in header if header.count(name) > 1}
-    if repeated:
-        raise DataError(f"{path}:1: expected different column names; found twice: {repeated}")
-    text_column = find_column(header, TEXT_COLUMNS)
-    target_column = find_column(header, target_columns)
-    for column, names in ((text_column, TEXT_COLUMNS), (target_column, target_columns)):
-        if column is None:
-            raise DataError(
-                f"{path}:1: expected a column named {' or '.join(names)}; "
-                f"found the columns {', '.join(header)}"
-            )
-    assert text_column is not None
-    assert target_column is not None
-    text_index, target_index = header.index(text_column), header.index(target_column)
-    for number, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}:{number}: expected {len(header)} cells ({', '.join(header)}); "
-                f"found {len(cells)}"
-            )
-        if text := cells[text_index].strip():
-            yield Row(text, cells[target_index].strip() or None, f"{path}:{number}")
 
 
 def read_text(path: Path) -> str:
@@ -151,9 +97,36 @@ def read_text(path: Path) -> str:
         MissingInputError: if it is not a file.
         DataError: if it is not UTF-8 text.
     """
-    if not path.is_file():
-        raise MissingInputError(f"{path}: expected a file, found none")
+    refuse_missing(path)
     return decode(path.read_bytes(), path)
+
+
+def refuse_missing(path: Path) -> None:
+    """Only a regular file is read: a pipe or a device might never end.
+
+    Raises:
+        MissingInputError: if there is none that can be read, saying what is there.
+    """
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        found = "nothing" if isinstance(error, FileNotFoundError) else error.strerror
+        raise MissingInputError(f"{path}: expected a file, found {found}") from error
+    if not stat.S_ISREG(kind):
+        found = "a folder" if stat.S_ISDIR(kind) else "a pipe or device"
+        raise MissingInputError(f"{path}: expected a file, found {found}")
+    if not os.access(path, os.R_OK):
+        raise MissingInputError(f"{path}: expected a file, found one that may not be read")
+
+
+def refuse_unreadable(text: str, where: str) -> None:
+    """Refuse what no UTF-8 file holds and tokenizers cannot read, but JSON can spell.
+
+    Raises:
+        DataError: for a NUL character or half of a surrogate pair.
+    """
+    if found := _UNREADABLE.search(text):
+        raise DataError(f"{where}: expected text; found the character {found.group()!r}")
 
 
 def decode(content: bytes, path: Path | str) -> str:
@@ -166,6 +139,9 @@ def decode(content: bytes, path: Path | str) -> str:
     Raises:
         DataError: if it is not UTF-8 text; the message has the line and the byte offset.
     """
+    for magic, kind in _OTHER_FORMATS.items():
+        if content.startswith(magic):
+            raise DataError(f"{path}: expected text; found a {kind}")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}:1: expected UTF-8; found UTF-16. Save the file as UTF-8")
     try:
@@ -183,43 +159,14 @@ def decode(content: bytes, path: Path | str) -> str:
 
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip file. Unpack it",
+    b"PK\x03\x04": "zip file. Unpack it",
+    b"PAR1": "Parquet file. Let its name end in .parquet",
+}
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, without their ends."""
     return _LINE_END.split(text)
-
-
-def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
-    _, cells = next(rows, (0, []))
-    if not cells:
-        raise DataError(f"{path}:1: expected a header line; found an empty file")
-    return [cell.strip() for cell in cells]
-
-
-def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each line of a table that is not blank."""
-    separator = TABLE_SUFFIXES.get(path.suffix.lower())
-    if separator is None:
-        raise DataError(
-            f"{path}: expected a table ending in {' or '.join(TABLE_SUFFIXES)}, or a folder"
-        )
-    text = read_text(path)
-    rows = _csv_cells(path, text) if separator == "," else _tsv_cells(text)
-    for number, cells in rows:
-        if any(cell.strip() for cell in cells):
-            yield number, cells
-
-
-def _tsv_cells(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(_lines(text), start=1):
-        yield number, line.split("\t")
-
-
-def _csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Cells with the line on which the row ends, since a quoted cell may span several."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not a well-formed CSV line: {error}") from error

@@ -3,13 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from lit_mtl.data.readers import (
-    TABLE_SUFFIXES,
-    find_column,
-    label_files,
-    table_columns,
-    visible_files,
-)
+from lit_mtl.data.readers import label_files
+from lit_mtl.data.tables import FORMATS, is_table, open_table, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
@@ -28,7 +23,7 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     files of sentences are enough to train one task.
 
     Args:
-        path: a folder or a CSV or TSV file.
+        path: a folder or a table.
         tasks: the declared tasks by name.
 
     Returns:
@@ -43,9 +38,9 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
         raise MissingInputError(f"{path}: expected a folder or a table, found nothing")
     sources = _label_folder(path, tasks)
     for table in tables(path):
-        header = table_columns(table)
+        opened = open_table(table)
         for name, task in tasks.items():
-            if find_column(header, target_columns(name, task)):
+            if opened.column(target_columns(name, task)):
                 if name in sources:
                     raise ConfigError(
                         f"{sources[name]} and {table} both have targets for the task {name!r}: say "
@@ -58,15 +53,16 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
             f"{name}: {' or '.join(target_columns(name, task))}" for name, task in tasks.items()
         )
         raise DataError(
-            f"{path}: expected <label>.txt files such as positive.txt and negative.txt, or a .tsv "
-            f"or .csv table with a text column and a column for a task ({wanted}); found neither"
+            f"{path}: expected <label>.txt files such as positive.txt and negative.txt, or a table "
+            f"({', '.join(FORMATS)}) with a text column and a column for a task ({wanted}); found "
+            "neither"
         )
     return sources
 
 
 def _label_folder(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     """The classification task that learns from the label files of a folder, if any."""
-    if not path.is_dir() or not label_files(path):
+    if is_table(path) or not label_files(path):
         return {}
     names = [name for name, task in tasks.items() if isinstance(task, Classification)]
     if len(names) > 1:
@@ -77,18 +73,13 @@ def _label_folder(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     return dict.fromkeys(names, path)
 
 
-def tables(path: Path) -> list[Path]:
-    """The tables at a path: itself, or those of a folder."""
-    return [path] if path.is_file() else visible_files(path, TABLE_SUFFIXES)
-
-
 def refuse_shared_columns(sources: Mapping[str, Path], tasks: Mapping[str, Task]) -> None:
     """Two tasks must not silently learn from the same column of one table."""
     taken: dict[tuple[Path, str], str] = {}
     for name, source in sources.items():
-        if source.is_dir():
+        if not is_table(source):
             continue
-        column = find_column(table_columns(source), target_columns(name, tasks[name]))
+        column = open_table(source).column(target_columns(name, tasks[name]))
         if column is None:
             continue  # read_table says so, with the columns that there are
         other = taken.setdefault((source, column), name)

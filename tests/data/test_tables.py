@@ -1,0 +1,192 @@
+"""Every format gives the same rows, and every wrong table a message with its place."""
+
+import csv
+import json
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from pyarrow import parquet
+
+from lit_mtl.data.tables import FORMATS, is_table, open_table, read_table, tables
+from lit_mtl.errors import DataError, MissingInputError
+from tests.data.test_readers import SENTENCES, damaged, write
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def write_tsv(path: Path, rows: Pairs) -> Path:
+    lines = "".join(f"{text}\t{score}\n" for text, score in rows)
+    return write(path.with_suffix(".tsv"), f"text\tscore\n{lines}")
+
+
+def write_csv(path: Path, rows: Pairs) -> Path:
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "score"), *rows])
+    return path.with_suffix(".csv")
+
+
+def write_json_lines(path: Path, rows: Pairs) -> Path:
+    lines = [json.dumps({"text": text, "score": float(score)}) for text, score in rows]
+    return write(path.with_suffix(".jsonl"), "\n".join(lines))
+
+
+def write_parquet(path: Path, rows: Pairs) -> Path:
+    columns = {"text": [text for text, _ in rows], "score": [float(score) for _, score in rows]}
+    parquet.write_table(pa.table(columns), path.with_suffix(".parquet"))
+    return path.with_suffix(".parquet")
+
+
+WRITERS: dict[str, Callable[[Path, Pairs], Path]] = {
+    "tsv": write_tsv,
+    "csv": write_csv,
+    "jsonl": write_json_lines,
+    "parquet": write_parquet,
+}
+
+
+def read(path: Path, *columns: str) -> list[tuple[str, str | None]]:
+    return [(r.text, r.target) for r in read_table(path, target_columns=columns or ("score",))]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@given(texts=SENTENCES)
+def test_what_was_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, texts: list[str]
+) -> None:
+    rows = [(text, str(number / 2)) for number, text in enumerate(texts)]
+    path = WRITERS[kind](tmp_path_factory.mktemp("round_trip") / "a", rows)
+    assert read(path) == rows
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_five_thousand_damaged_tables_are_read_or_refused_as_data(
+    tmp_path: Path, kind: str
+) -> None:
+    path = WRITERS[kind](tmp_path / "a", [("gut", "1.5"), ('schön, "so"', "-2"), ("Satz", "0")])
+    content, draw, read_whole = path.read_bytes(), random.Random(0), 0
+    for _ in range(5000):
+        write(path, damaged(content, draw))
+        with suppress(DataError):
+            assert all(text.strip() for text, _ in read(path))
+            read_whole += 1
+    assert 0 < read_whole < 4900
+
+
+def test_columns_are_found_by_name_and_blank_targets_are_missing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "id\tscore\ttext\n1\t2.5\tgood\n2\t\tblank\n")
+    assert read(path, "sentiment", "score") == [("good", "2.5"), ("blank", None)]
+    assert open_table(path).columns == ("id", "score", "text")
+
+
+def test_a_quote_in_a_tsv_is_a_character(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", 'text\tscore\n"unbalanced\t1\nnext\t2\n')
+    assert read(path) == [('"unbalanced', "1"), ("next", "2")]
+
+
+def test_a_csv_may_quote_commas_and_line_ends(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'text,score\n"a, ""b""\nc",1\nd,2\n')
+    rows = list(read_table(path, target_columns=("score",)))
+    assert [(row.text, row.target) for row in rows] == [('a, "b"\nc', "1"), ("d", "2")]
+    assert rows[1].where == f"{path}:4"
+
+
+def test_a_cell_may_be_longer_than_pythons_own_limit(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", f"text,score\n{'x' * 200_000},1\n")
+    assert len(read(path)[0][0]) == 200_000
+
+
+def test_json_lines_may_lack_keys_and_keep_numbers_as_written(tmp_path: Path) -> None:
+    lines = [
+        '{"text": "one", "score": 1.50, "other": {"not": ["read"]}}',
+        "",
+        '{"sentence": "two", "text": "null", "label": true}',
+        '{"text": null, "score": 1}',
+        '{"text": "NA", "score": "2"}',
+    ]
+    path = write(tmp_path / "a.jsonl", "\r\n".join(lines))
+    assert read(path) == [("one", "1.50"), ("null", None), ("NA", "2")]
+    assert read(path, "label") == [("one", None), ("null", "true"), ("NA", None)]
+    assert [row.where for row in read_table(path, target_columns=("score",))][1] == f"{path}:3"
+
+
+def test_parquet_reads_every_plain_type(tmp_path: Path) -> None:
+    columns = {
+        "text": pa.array(["a", "b", None]).dictionary_encode(),
+        "whole": pa.array([1, None, 3], pa.int8()),
+        "yes": pa.array([True, False, None]),
+        "money": pa.array([None, "1.10", None]).cast(pa.decimal128(5, 2)),
+    }
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table(columns), path)
+    assert read(path, "whole") == [("a", "1"), ("b", None)]
+    assert read(path, "yes") == [("a", "true"), ("b", "false")]
+    assert read(path, "money") == [("a", None), ("b", "1.10")]
+
+
+def test_a_saved_dataset_is_a_table_with_its_class_names(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    dataset = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]}, features)
+    dataset.save_to_disk(str(tmp_path / "saved"))
+    assert is_table(tmp_path / "saved")
+    assert tables(tmp_path / "saved") == [tmp_path / "saved"]
+    assert read(tmp_path / "saved", "label") == [("a", "good"), ("b", "bad"), ("c", None)]
+    datasets.DatasetDict({"train": dataset}).save_to_disk(str(tmp_path / "several"))
+    with pytest.raises(DataError, match=r"several, name one of them: .*several/train"):
+        open_table(tmp_path / "several")
+    (tmp_path / "saved" / "dataset_info.json").unlink()
+    with pytest.raises(DataError, match="expected a whole saved dataset"):
+        open_table(tmp_path / "saved")
+
+
+WRONG: list[tuple[str, str, str]] = [
+    ("a.tsv", "", r"a\.tsv:1: .*header"),
+    ("a.tsv", "body\tscore\n", r"a\.tsv:1: .*text or sentence; found the columns body, score"),
+    ("a.tsv", "text\tvalue\n", r"a\.tsv:1: .*named score; found the columns text, value"),
+    ("a.tsv", "text\ttext\tscore\n", r"a\.tsv:1: .*twice: text"),
+    ("a.tsv", "text\tscore\nok\t1\nbad\n", r"a\.tsv:3: expected 2 cells.*found 1"),
+    ("a.csv", 'text,score\n"open,1\n', r"a\.csv:2: not a well-formed CSV"),
+    ("a.json", "[]", r"a\.json: .*\.jsonl.*read line by line"),
+    ("a.xlsx", "", r"a\.xlsx: expected a table ending in \.tsv, \.csv"),
+    ("a.jsonl", "\n", r"a\.jsonl:1: .*empty file"),
+    ("a.jsonl", '[{"text": "a"}]', r"a\.jsonl:1: expected one JSON object a line; found \["),
+    ("a.jsonl", '{"text": "a", "score": 1}\n{"text": "b", "sc', r"a\.jsonl:2: .*column 15"),
+    ("a.jsonl", '{"text": "a", "score": 1, "score": 2}', r"a\.jsonl:1: .*twice: score"),
+    ("a.jsonl", '{"text": 5, "score": 1}', r"a\.jsonl:1: expected a sentence under 'text'; .*5"),
+    ("a.jsonl", '{"text": "a", "score": [1]}', r"a\.jsonl:1: .*number under 'score'; found \["),
+    ("a.jsonl", '{"text": "a\\ud800", "score": 1}', r"a\.jsonl:1: .*character '\\ud800'"),
+    ("a.jsonl", '{"text": "a\\u0000", "score": 1}', r"a\.jsonl:1: .*character '\\x00'"),
+    ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: expected a flat JSON object"),
+    ("a.parquet", "text,score\n", r"a\.parquet: expected a whole Parquet file"),
+    ("a.csv", "PAR1", r"a\.csv: expected text; found a Parquet file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG)
+def test_a_wrong_table_is_refused_with_its_line(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_table_that_is_not_there_is_missing(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(MissingInputError, match="found nothing"):
+        open_table(tmp_path / f"a{suffix}")
+
+
+def test_a_column_of_lists_is_refused_only_where_it_is_read(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"text": ["a"], "score": [1], "tags": [["x", "y"]]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == [("a", "1")]
+    with pytest.raises(DataError, match=r"a\.parquet:1: .*under 'tags'; found \['x', 'y'\]"):
+        read(tmp_path / "a.parquet", "tags")
