@@ -76,6 +76,14 @@ def test_every_program_of_the_readme_runs_after_its_commands(tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr
 
 
+def test_the_report_shown_is_what_check_data_prints(tmp_path: Path) -> None:
+    for folder in ("configs", "examples"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    done = run("python -m lit_mtl check-data --config configs/debug.yaml")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in README
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert f"lit_mtl {name}" in README

@@ -35,6 +35,7 @@ COMMANDS = {
     "validate": Command("measure a checkpoint on the validation split", _TRAINER),
     "test": Command("measure a checkpoint on the test split", _TRAINER),
     "predict": Command("write each task's prediction for a file of sentences", _TRAINER),
+    "check-data": Command("report on the data before any training, as text or --json", _TRAINER),
     "groups": Command("show data and parameter groups without training", _TRAINER),
     "plan": Command("show a freezing plan: stages, rates, cost; or --generate gradual", _TRAINER),
     "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.embed"),
@@ -115,5 +116,5 @@ def _printable(text: str) -> str:
 
 def help_text() -> str:
     """The overview that `--help` prints."""
-    lines = [f"  {name:<9} {command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
     return _HELP.format(commands="\n".join(lines)).rstrip()

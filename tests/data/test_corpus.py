@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_mtl.data.corpus import SPLITS, Corpus, build_corpus, split_of, text_key
+from lit_mtl.data.corpus import SPLITS, Contradictions, Corpus, build_corpus, split_of, text_key
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
@@ -38,10 +38,11 @@ def test_rows_are_joined_by_text_and_missing_targets_stay_missing(tmp_path: Path
         "label only": {"sentiment": 1},
         "score only": {"score": -1.0},
     }
-    assert (built.read, built.unlabelled) == (
-        {"sentiment": 3, "score": 4},
-        {"sentiment": 0, "score": 1},
-    )
+    assert {name: reading.read for name, reading in built.readings.items()} == {
+        "sentiment": 3,
+        "score": 4,
+    }
+    assert built.readings["score"].dropped["without a target"] == [f"{tmp_path / 'scores.tsv'}:5"]
     assert [built.labelled("train", name) for name in TASKS] == [3, 3]
 
 
@@ -67,7 +68,8 @@ def test_a_score_of_the_test_split_does_not_change_the_unit(tmp_path: Path) -> N
 def test_repeated_scores_are_averaged_and_counted(tmp_path: Path) -> None:
     files(tmp_path, positive="a\na\n", negative="b\n", scores="a\t1\na\t2\n")
     built = corpus(tmp_path)
-    assert built.repeated == {"sentiment": 1, "score": 1}
+    assert built.readings["sentiment"].dropped["repeated"] == [f"{tmp_path / 'positive.txt'}:2"]
+    assert built.readings["score"].dropped["repeated"] == [f"{tmp_path / 'scores.tsv'}:3"]
     assert built.splits["train"][1].targets["score"] == 1.5
 
 
@@ -77,6 +79,49 @@ def test_a_sentence_with_two_labels_is_refused_with_both_places(tmp_path: Path) 
         DataError, match=r"negative\.txt:2 says negative; .*positive\.txt:1 says pos"
     ):
         corpus(tmp_path)
+
+
+def test_a_contradiction_is_dropped_or_decided_as_asked_and_kept_in_mind(tmp_path: Path) -> None:
+    files(tmp_path, positive="odd\nodd\nfine\n", negative="odd\neven\nbad\n", scores="even\t1\n")
+    with (tmp_path / "positive.txt").open("a") as file:
+        file.write("even\n")
+    sources = {"sentiment": tmp_path, "score": tmp_path / "scores.tsv"}
+    odd = (
+        f"{tmp_path / 'negative.txt'}:1 says negative; {tmp_path / 'positive.txt'}:1 says positive"
+    )
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    ways: tuple[Contradictions, ...] = ("drop", "keep")
+    for way in ways:
+        built = build_corpus(
+            sources, tasks=TASKS, val_fraction=0, test_fraction=0, contradictions=way
+        )
+        found[way] = {example.text: example.targets for example in built.splits["train"]}
+        reading = built.readings["sentiment"]
+        assert len(reading.contradictions) == 2
+        assert str(reading.contradictions[0]).startswith(odd)
+        dropped = {reason: len(places) for reason, places in reading.dropped.items()}
+        assert (dropped["contradictory"], dropped["repeated"]) == ((5, 0), (0, 3))[way == "keep"]
+        assert reading.read == sum(dropped.values()) + sum(
+            "sentiment" in t for t in found[way].values()
+        )
+    rest = {"fine": {"sentiment": 1}, "bad": {"sentiment": 0}}
+    assert found["drop"] == {"even": {"score": 1.0}, **rest}
+    # two against one; of one against one that which was read first
+    assert found["keep"] == {
+        "odd": {"sentiment": 1},
+        "even": {"sentiment": 0, "score": 1.0},
+        **rest,
+    }
+
+
+def test_blank_lines_are_counted_and_no_rows(tmp_path: Path) -> None:
+    files(tmp_path, positive="a\n\n \nb\n", negative="c", scores="a\t1\n\t2\n\n")
+    built = corpus(tmp_path)
+    assert built.readings["sentiment"].dropped["blank"] == [
+        f"{tmp_path / 'positive.txt'}:{line}" for line in (2, 3)
+    ]
+    assert built.readings["score"].dropped["blank"] == [f"{tmp_path / 'scores.tsv'}:3"]
+    assert [example.text for example in built.splits["train"]] == ["c", "a", "b"]
 
 
 def test_a_wrong_target_is_refused_with_file_line_and_range(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def test_long_sentences_are_cut_and_counted(tiny_bert: Path) -> None:
     whole = module(EXAMPLE_FILES, tiny_bert)
     whole.setup("fit")
     uncut = [len(ids) for split in whole.datasets.values() for ids in split["input_ids"]]
-    assert data.truncated == sum(length > 8 for length in uncut) > 0
-    assert whole.truncated == 0
+    assert len(data.truncated) == sum(length > 8 for length in uncut) > 0
+    assert whole.truncated == []
     assert all(
         split["input_ids"][0][-1] == data.tokenizer.sep_token_id for split in data.datasets.values()
     )

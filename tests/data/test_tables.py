@@ -52,7 +52,8 @@ WRITERS: dict[str, Callable[[Path, Pairs], Path]] = {
 
 
 def read(path: Path, *columns: str) -> list[tuple[str, str | None]]:
-    return [(r.text, r.target) for r in read_table(path, target_columns=columns or ("score",))]
+    rows = read_table(path, target_columns=columns or ("score",))
+    return [(row.text, row.target) for row in rows if row.text]
 
 
 @pytest.mark.parametrize("kind", WRITERS)

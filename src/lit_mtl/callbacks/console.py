@@ -48,9 +48,11 @@ def data_table(datamodule: SentimentDataModule) -> str:
         for split in SPLITS
     ]
     notes = [
-        f"{name}: {corpus.read[name]} rows read, {corpus.unlabelled[name]} without a target, "
-        f"{corpus.repeated[name]} repeated"
-        for name in corpus.tasks
+        ", ".join(
+            [f"{name}: {reading.read} rows read"]
+            + [f"{len(places)} {reason}" for reason, places in reading.dropped.items() if places]
+        )
+        for name, reading in corpus.readings.items()
     ]
     notes += [
         f"{name}: no data, so no head is trained for it"
@@ -61,7 +63,9 @@ def data_table(datamodule: SentimentDataModule) -> str:
         f"{path}: not read, it has no column for a task" for path in datamodule.unused_tables()
     ]
     if datamodule.truncated:
-        notes.append(f"{datamodule.truncated} sentences are cut to {datamodule.max_length} tokens")
+        notes.append(
+            f"{len(datamodule.truncated)} sentences are cut to {datamodule.max_length} tokens"
+        )
     return "\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes])
 
 

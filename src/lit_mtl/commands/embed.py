@@ -79,10 +79,11 @@ def _texts(sentences: Sequence[str], file: Path | None) -> list[str]:
     if sentences:
         return list(sentences)
     if file is not None:
-        texts = [row.text for row in read_lines(file)]
+        rows = read_lines(file)
     else:
         text = decode(sys.stdin.buffer.read(), "standard input")
-        texts = [row.text for row in split_lines(text, "standard input")]
+        rows = split_lines(text, "standard input")
+    texts = [row.text for row in rows if row.text]
     if not texts:
         raise ConfigError("Expected sentences as arguments, in --file or on standard input")
     return texts

@@ -1,5 +1,6 @@
 """`fit`, `validate`, `test`, `predict`, `groups` and `plan`, through one LightningCLI."""
 
+import json
 import os
 import sys
 import warnings
@@ -21,6 +22,7 @@ from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.prediction_writer import PredictionWriter
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.commands.results import report
@@ -220,7 +222,7 @@ class LitMTLCLI(LightningCLI):
 
 
 def run(name: str, args: Sequence[str]) -> None:
-    """Run one of the Trainer's commands, `groups` or `plan`.
+    """Run one of the Trainer's commands, `check-data`, `groups` or `plan`.
 
     Args:
         name: the command.
@@ -233,6 +235,8 @@ def run(name: str, args: Sequence[str]) -> None:
             print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
         elif name == "plan":
             _plan(args)
+        elif name == "check-data":
+            _check_data(args)
         else:
             _lightning([name, *args], run=True)
     except MisconfigurationException as error:
@@ -258,14 +262,34 @@ def _plan(args: Sequence[str]) -> None:
     print(rate_table(stages, cli.model.network, cli.model.rates))
 
 
+def _check_data(args: Sequence[str]) -> None:
+    """Report on the data; contradictions are shown before they are refused, as a fit would."""
+    as_json = "--json" in args
+    cli = _lightning([word for word in args if word != "--json"], run=False)
+    refuses = cli.datamodule.contradictions == "error"
+    if refuses:
+        cli.datamodule.contradictions = "drop"
+    _read_data(cli)
+    found = check_data(cli.datamodule)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_text(found))
+    corpus = cli.datamodule.corpus
+    for reading in corpus.readings.values() if refuses and corpus else ():
+        for contradiction in reading.contradictions:
+            raise contradiction.error()
+
+
 def _described(args: Sequence[str]) -> LitMTLCLI:
     """Everything that a fit would have before its first step."""
     cli = _lightning(args, run=False)
+    _read_data(cli)
+    cli.model.build(cli.datamodule.tasks)
+    return cli
+
+
+def _read_data(cli: LitMTLCLI) -> None:
     cli.datamodule.prepare_data()
     cli.datamodule.tokenizer = cli.model.tokenizer  # no Trainer brings them together
     cli.datamodule.setup("fit")
-    cli.model.build(cli.datamodule.tasks)
-    return cli
 
 
 def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, mode
 from typing import Literal
 
 from lit_mtl.data.readers import Row, read_label_folder
@@ -19,6 +19,13 @@ from lit_mtl.data.tables import FORMATS, is_table, read_table
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
+
+Contradictions = Literal["error", "drop", "keep"]
+"""What becomes of a sentence that has several labels for one task."""
+
+Reason = Literal["blank", "without a target", "repeated", "contradictory"]
+REASONS: tuple[Reason, ...] = ("blank", "without a target", "repeated", "contradictory")
+"""Why a row gives no target of its own."""
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -39,6 +46,46 @@ class Example:
     targets: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Contradiction:
+    """A sentence with several labels for one task.
+
+    Args:
+        task: the task.
+        labels: `file:line` and label of each of its rows.
+    """
+
+    task: str
+    labels: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """Who says what."""
+        return "; ".join(f"{where} says {label}" for where, label in self.labels)
+
+    def error(self) -> DataError:
+        """The refusal of the data."""
+        return DataError(
+            f"{self.labels[-1][0]}: expected one label a sentence for the task {self.task!r}; found "
+            f"several: {self}. `data.contradictions` may be drop or keep"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What became of the rows of one task.
+
+    Args:
+        read: rows read.
+        dropped: `file:line` of the rows that give no target of their own, by reason. A repeated
+            sentence counts once; of its scores the mean is taken.
+        contradictions: the sentences with several labels.
+    """
+
+    read: int
+    dropped: dict[Reason, list[str]]
+    contradictions: list[Contradiction]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
     """All examples of a run.
@@ -46,16 +93,12 @@ class Corpus:
     Args:
         tasks: the tasks that have rows, with labels resolved and units measured.
         splits: examples by split, in the order of the files.
-        read: rows read, by task.
-        unlabelled: rows without a target, by task.
-        repeated: rows whose text occurred before for the same task, by task.
+        readings: what became of the rows, by task.
     """
 
     tasks: dict[str, Task]
     splits: dict[Split, list[Example]]
-    read: dict[str, int]
-    unlabelled: dict[str, int]
-    repeated: dict[str, int]
+    readings: dict[str, Reading]
 
     def labelled(self, split: Split, task: str) -> int:
         """Examples of a split that have a target for a task."""
@@ -96,6 +139,7 @@ def build_corpus(
     tasks: Mapping[str, Task],
     val_fraction: float,
     test_fraction: float,
+    contradictions: Contradictions = "error",
 ) -> Corpus:
     """Read, join and split all files.
 
@@ -104,6 +148,7 @@ def build_corpus(
         tasks: the declared tasks by name.
         val_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
+        contradictions: what becomes of a sentence that has several labels for one task.
 
     Raises:
         DataError: for whatever is wrong in a file, with file and line.
@@ -116,17 +161,25 @@ def build_corpus(
         )
     joined: dict[str, Example] = {}
     resolved: dict[str, Task] = {}
-    read, unlabelled, repeated = {}, {}, {}
+    readings = {}
     for name, source in sources.items():
         rows = _rows(name, tasks[name], source)
-        labelled = [row for row in rows if row.target is not None]
+        dropped: dict[Reason, list[str]] = {reason: [] for reason in REASONS}
+        labelled = []
+        for row in rows:
+            if not row.text:
+                dropped["blank"].append(row.where)
+            elif row.target is None:
+                dropped["without a target"].append(row.where)
+            else:
+                labelled.append(row)
         resolved[name] = _resolve(name, tasks[name], source, [row.target or "" for row in labelled])
-        distinct = _join(joined, name, resolved[name], labelled)
-        read[name] = len(rows)
-        unlabelled[name] = len(rows) - len(labelled)
-        repeated[name] = len(labelled) - distinct
+        readings[name] = Reading(read=len(rows), dropped=dropped, contradictions=[])
+        _join(joined, name, resolved[name], labelled, readings[name], contradictions)
     splits: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for key, example in joined.items():
+        if not example.targets:
+            continue  # its labels contradicted each other
         split = split_of(key, val_fraction=val_fraction, test_fraction=test_fraction)
         splits[split].append(example)
     train = splits["train"]
@@ -136,9 +189,7 @@ def build_corpus(
             for name, task in resolved.items()
         },
         splits=splits,
-        read=read,
-        unlabelled=unlabelled,
-        repeated=repeated,
+        readings=readings,
     )
 
 
@@ -163,8 +214,15 @@ def _resolve(name: str, task: Task, source: Path, targets: Sequence[str]) -> Tas
         raise DataError(f"{source}: {error} (task {name!r})") from error
 
 
-def _join(joined: dict[str, Example], name: str, task: Task, rows: Sequence[Row]) -> int:
-    """Add one task's rows to the examples; return how many distinct sentences they hold."""
+def _join(
+    joined: dict[str, Example],
+    name: str,
+    task: Task,
+    rows: Sequence[Row],
+    reading: Reading,
+    contradictions: Contradictions,
+) -> None:
+    """Add one task's rows to the examples, and to its reading what became of them."""
     found: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
         assert row.target is not None
@@ -176,19 +234,19 @@ def _join(joined: dict[str, Example], name: str, task: Task, rows: Sequence[Row]
         joined.setdefault(key, Example(row.text, row.where))
         found.setdefault(key, []).append((target, row.where))
     for key, targets in found.items():
-        joined[key].targets[name] = _agreed(name, task, targets)
-    return len(found)
-
-
-def _agreed(name: str, task: Task, targets: Sequence[tuple[float, str]]) -> float:
-    """One target out of those of a repeated sentence: the mean score, or the label of all."""
-    values = [target for target, _ in targets]
-    if not isinstance(task, Classification):
-        return fmean(values)
-    if len(set(values)) > 1:
-        said = "; ".join(f"{where} says {task.names[int(value)]}" for value, where in targets)
-        raise DataError(
-            f"{targets[-1][1]}: expected one label a sentence for the task {name!r}; found "
-            f"several: {said}"
-        )
-    return values[0]
+        values, places = zip(*targets, strict=True)
+        if not isinstance(task, Classification):
+            joined[key].targets[name] = fmean(values)
+        elif len(set(values)) == 1:
+            joined[key].targets[name] = values[0]
+        else:
+            labels = [(where, task.names[int(value)]) for value, where in targets]
+            contradiction = Contradiction(name, tuple(labels))
+            if contradictions == "error":
+                raise contradiction.error()
+            reading.contradictions.append(contradiction)
+            if contradictions == "drop":
+                reading.dropped["contradictory"] += places
+                continue
+            joined[key].targets[name] = mode(values)  # the first read of the most frequent ones
+        reading.dropped["repeated"] += places[1:]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.batching import LengthGroupedSampler
-from lit_mtl.data.corpus import SPLITS, Corpus, Example, Split, build_corpus
+from lit_mtl.data.corpus import SPLITS, Contradictions, Corpus, Example, Split, build_corpus
 from lit_mtl.data.downloads import CorpusName, prepare_corpus
 from lit_mtl.data.readers import Row, read_lines
 from lit_mtl.data.sources import find_sources, refuse_shared_columns
@@ -63,6 +63,9 @@ class SentimentDataModule(LightningDataModule):
         seed: seed of the order of the training rows.
         num_workers: worker processes of each loader; 0 loads in the training process.
         worker_timeout: seconds to wait for a worker's batch before the run ends with an error.
+        contradictions: what becomes of a sentence with several labels for one task: `error` refuses
+            the data, `drop` takes the sentence's label away, `keep` takes the most frequent one, the
+            first read of those that are equally frequent.
         predict_path: sentences for `predict`, a .txt file or a table. None: the test split.
     """
 
@@ -82,6 +85,7 @@ class SentimentDataModule(LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         worker_timeout: float = 300.0,
+        contradictions: Contradictions = "error",
         predict_path: str | None = None,
     ) -> None:
         super().__init__()
@@ -109,12 +113,13 @@ class SentimentDataModule(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.worker_timeout = worker_timeout
+        self.contradictions: Contradictions = contradictions
         self.predict_path = None if predict_path is None else Path(predict_path).expanduser()
         self.sources: dict[str, Path] = {}
         self.corpus: Corpus | None = None
         self.datasets: dict[Split, Dataset] = {}
         self.predict_dataset: Dataset | None = None
-        self.truncated = 0
+        self.truncated: list[str] = []
         self.position = (0, 0)
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
@@ -163,6 +168,7 @@ class SentimentDataModule(LightningDataModule):
                 tasks=self.declared_tasks,
                 val_fraction=self.val_fraction,
                 test_fraction=self.test_fraction,
+                contradictions=self.contradictions,
             )
             self.datasets = {split: self._dataset(self.corpus.splits[split]) for split in SPLITS}
         if stage == "fit":
@@ -273,21 +279,22 @@ class SentimentDataModule(LightningDataModule):
             "row_id": list(range(len(texts))),
             "text": texts,
             "where": [example.where for example in examples],
-            "input_ids": self._tokenize(texts),
+            "input_ids": self._tokenize(examples),
         }
         for name in self.tasks:
             columns[_column(name)] = [example.targets.get(name) for example in examples]
         return Dataset.from_dict(columns)
 
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
+    def _tokenize(self, examples: Sequence[Example]) -> list[list[int]]:
+        if not examples:
             return []
-        ids: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        texts = [example.text for example in examples]
+        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
         limit = self.tokenizer.model_max_length
         too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
         for row in too_long:
             ids[row] = self.tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
-        self.truncated += len(too_long)
+            self.truncated.append(examples[row].where)
         return ids
 
     def _to_predict(self) -> Dataset:
@@ -337,7 +344,7 @@ def _texts(path: Path) -> list[Row]:
     if suffix not in (".txt", *FORMATS) and not path.is_dir():
         raise DataError(f"{path}: expected a file that ends in .txt, {', '.join(FORMATS)}")
     rows = read_lines(path) if suffix == ".txt" else read_table(path, target_columns=TEXT_COLUMNS)
-    texts = list(rows)
+    texts = [row for row in rows if row.text]
     if not texts:
         raise DataError(f"{path}: expected sentences; found none")
     return texts

@@ -23,7 +23,7 @@ class Row:
     """One sentence as it stands in a file.
 
     Args:
-        text: the sentence without white space around it.
+        text: the sentence without white space around it; empty where the row is blank.
         target: its target as written; None where the cell is blank.
         where: `file:line` for messages.
     """
@@ -73,21 +73,20 @@ def read_label_folder(folder: Path) -> Iterator[Row]:
         )
     for label, paths in files.items():
         rows = [row for path in paths for row in read_lines(path, target=label)]
-        if not rows:
+        if not any(row.text for row in rows):
             raise DataError(f"{paths[0]}: expected one sentence a line; found an empty file")
         yield from rows
 
 
 def read_lines(path: Path, *, target: str | None = None) -> Iterator[Row]:
-    """Rows of a text file with one sentence a line; blank lines are passed over."""
+    """Rows of a text file with one sentence a line."""
     return split_lines(read_text(path), path, target=target)
 
 
 def split_lines(text: str, path: Path | str, *, target: str | None = None) -> Iterator[Row]:
     """Rows of a text with one sentence a line; `path` says where it came from."""
     for number, line in enumerate(lines_of(text), start=1):
-        if sentence := line.strip():
-            yield Row(sentence, target, f"{path}:{number}")
+        yield Row(line.strip(), target, f"{path}:{number}")
 
 
 def read_text(path: Path) -> str:
@@ -168,5 +167,6 @@ _OTHER_FORMATS = {
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text, without their ends."""
-    return _LINE_END.split(text)
+    """The lines of a text, without their ends; nothing stands behind the last end."""
+    lines = _LINE_END.split(text)
+    return lines if lines[-1] else lines[:-1]

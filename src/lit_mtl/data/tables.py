@@ -94,7 +94,7 @@ def open_table(path: Path) -> Table:
 
 
 def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a table; those without a sentence are passed over.
+    """Rows of a table. Wholly blank lines of a text format are none.
 
     Args:
         path: a file whose name ends as one of `FORMATS`, or the folder of a saved dataset.
@@ -120,8 +120,7 @@ def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
             raise DataError(f"{where}: expected a sentence under {columns[0]!r}; found {text}")
         for cell in (text, target):
             refuse_unreadable(cell or "", where)
-        if sentence := (text or "").strip():
-            yield Row(sentence, (target or "").strip() or None, where)
+        yield Row((text or "").strip(), (target or "").strip() or None, where)
 
 
 def _open_csv(path: Path) -> Table:
