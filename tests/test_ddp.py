@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_mtl.data.corpus import SPLITS, split_of
+from lit_mtl.data.splits import SPLITS, Splitter, position_of
 from tests.conftest import ROOT
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
@@ -162,7 +162,8 @@ def test_more_processes_than_rows_do_not_hang_in_evaluation(
     rows: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number in range(200):
         text = f"film {number}"
-        rows[split_of(text, val_fraction=0.2, test_fraction=0.2)].append(text)
+        splitter = Splitter(val_fraction=0.2, test_fraction=0.2)
+        rows[splitter.split(position_of(text))].append(text)
     chosen = [*rows["train"][:3], rows["val"][0], rows["test"][0]]
     table = tmp_path / "few.tsv"
     table.write_text(

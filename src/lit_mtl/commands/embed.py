@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.commands.quiet import silence_upstream_notes
-from lit_mtl.data.readers import decode, read_lines, split_lines
+from lit_mtl.data.readers import file_lines, lines
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import write_atomically
 
@@ -78,12 +78,8 @@ def _texts(sentences: Sequence[str], file: Path | None) -> list[str]:
         raise ConfigError("Expected sentences as arguments, but one of them is blank")
     if sentences:
         return list(sentences)
-    if file is not None:
-        rows = read_lines(file)
-    else:
-        text = decode(sys.stdin.buffer.read(), "standard input")
-        rows = split_lines(text, "standard input")
-    texts = [row.text for row in rows if row.text]
+    rows = lines(sys.stdin.buffer, "standard input") if file is None else file_lines(file)
+    texts = [text for _, line in rows if (text := line.strip())]
     if not texts:
         raise ConfigError("Expected sentences as arguments, in --file or on standard input")
     return texts

@@ -175,7 +175,7 @@ class LitMTLCLI(LightningCLI):
         """Measure the best checkpoint, or the end if training ended before the first validation."""
         path = checkpointing.best_path or checkpointing.last_path
         measures = [self.trainer.validate]
-        if self.datamodule.test_fraction:
+        if self.datamodule.has_test:
             measures.append(self.trainer.test)
         for measure in measures:
             measure(
