@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from lit_mtl.data.corpus import SPLITS, Contradictions, Corpus, build_corpus, split_of, text_key
 from lit_mtl.errors import ConfigError, DataError
-from lit_mtl.tasks import Classification, Regression
-from lit_mtl.tasks.base import Task
+from lit_mtl.tasks import Classification, Multilabel, Regression
+from lit_mtl.tasks.base import Target, Task
 
 TASKS: dict[str, Task] = {"sentiment": Classification(), "score": Regression(low=-4, high=4)}
 
@@ -89,7 +89,7 @@ def test_a_contradiction_is_dropped_or_decided_as_asked_and_kept_in_mind(tmp_pat
     odd = (
         f"{tmp_path / 'negative.txt'}:1 says negative; {tmp_path / 'positive.txt'}:1 says positive"
     )
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, Target]]] = {}
     ways: tuple[Contradictions, ...] = ("drop", "keep")
     for way in ways:
         built = build_corpus(
@@ -143,6 +143,32 @@ def test_a_task_without_a_target_or_with_one_label_is_refused_by_file(tmp_path: 
 def test_a_folder_cannot_hold_scores(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="regression task 'score'"):
         build_corpus({"score": tmp_path}, tasks=TASKS, val_fraction=0, test_fraction=0)
+
+
+def test_a_sentence_in_several_label_files_has_all_their_labels(tmp_path: Path) -> None:
+    for label, texts in {"plot": "both\none\n", "actors": "both\n", "music": "two\n"}.items():
+        (tmp_path / f"{label}.txt").write_text(texts)
+    tasks: dict[str, Task] = {"aspects": Multilabel()}
+    built = build_corpus({"aspects": tmp_path}, tasks=tasks, val_fraction=0, test_fraction=0)
+    task = built.tasks["aspects"]
+    found = {x.text: task.describe(x.targets["aspects"]) for x in built.splits["train"]}
+    assert found == {"both": "actors|plot", "one": "plot", "two": "music"}
+    assert built.readings["aspects"].dropped["repeated"] == [f"{tmp_path / 'plot.txt'}:1"]
+    assert built.readings["aspects"].contradictions == []
+
+
+def test_what_cannot_be_measured_on_the_training_rows_is_refused_by_file(tmp_path: Path) -> None:
+    files(tmp_path, positive="a\n", negative="b\n", scores="a\t2\nb\t2\n")
+    scores: dict[str, Task] = {"score": Regression()}
+    with pytest.raises(DataError, match=r"scores\.tsv: Expected scores that differ.*'score'"):
+        build_corpus(
+            {"score": tmp_path / "scores.tsv"}, tasks=scores, val_fraction=0, test_fraction=0
+        )
+    labels: dict[str, Task] = {
+        "l": Classification(labels=("negative", "odd", "positive"), class_weights="balanced")
+    }
+    with pytest.raises(DataError, match=rf"{tmp_path}: .*none of odd \(task 'l'\)"):
+        build_corpus({"l": tmp_path}, tasks=labels, val_fraction=0, test_fraction=0)
 
 
 def test_fractions_must_leave_something_to_train_on(tmp_path: Path) -> None:

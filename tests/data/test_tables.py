@@ -162,7 +162,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("a.jsonl", '{"text": "a", "score": 1}\n{"text": "b", "sc', r"a\.jsonl:2: .*column 15"),
     ("a.jsonl", '{"text": "a", "score": 1, "score": 2}', r"a\.jsonl:1: .*twice: score"),
     ("a.jsonl", '{"text": 5, "score": 1}', r"a\.jsonl:1: expected a sentence under 'text'; .*5"),
-    ("a.jsonl", '{"text": "a", "score": [1]}', r"a\.jsonl:1: .*number under 'score'; found \["),
+    ("a.jsonl", '{"text": "a", "score": {"b": 1}}', r"a\.jsonl:1: .*list under 'score'; found \{"),
+    ("a.jsonl", '{"text": ["a"], "score": 1}', r"a\.jsonl:1: .*sentence under 'text'; found \["),
     ("a.jsonl", '{"text": "a\\ud800", "score": 1}', r"a\.jsonl:1: .*character '\\ud800'"),
     ("a.jsonl", '{"text": "a\\u0000", "score": 1}', r"a\.jsonl:1: .*character '\\x00'"),
     ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: expected a flat JSON object"),
@@ -185,9 +186,14 @@ def test_a_table_that_is_not_there_is_missing(tmp_path: Path, suffix: str) -> No
         open_table(tmp_path / f"a{suffix}")
 
 
-def test_a_column_of_lists_is_refused_only_where_it_is_read(tmp_path: Path) -> None:
-    columns: dict[str, Any] = {"text": ["a"], "score": [1], "tags": [["x", "y"]]}
+def test_a_column_of_lists_is_read_as_json_and_one_of_records_refused(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"text": ["a"], "score": [1], "tags": [["x", "y"]], "r": [{"b": 1}]}
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet") == [("a", "1")]
-    with pytest.raises(DataError, match=r"a\.parquet:1: .*under 'tags'; found \['x', 'y'\]"):
-        read(tmp_path / "a.parquet", "tags")
+    assert read(tmp_path / "a.parquet", "tags") == [("a", '["x", "y"]')]
+    with pytest.raises(DataError, match=r"a\.parquet:1: .*under 'r'; found \{'b': 1\}"):
+        read(tmp_path / "a.parquet", "r")
+    line = '{"text": "a", "tags": ["x", "y"], "numbers": [4, 5.50]}'
+    lines = write(tmp_path / "a.jsonl", line)
+    assert read(lines, "tags") == [("a", '["x", "y"]')]
+    assert read(lines, "numbers") == [("a", '["4", "5.50"]')]

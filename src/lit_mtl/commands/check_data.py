@@ -2,7 +2,6 @@
 
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
@@ -12,13 +11,12 @@ from tabulate import tabulate
 from lit_mtl.data.corpus import SPLITS, Corpus, Example
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.tasks.base import Task
-from lit_mtl.tasks.classification import Classification
 
 _SHOWN = 5
 """Examples that are named of anything."""
 
-_BINS = 8
-"""Bars of the histogram of scores."""
+_ALSO = {"ratings": "ratings in all", "without_label": "sentences that have none of the labels"}
+"""Numbers that only some kinds of task have, in words."""
 
 _BAR = 30
 """Characters of the longest bar."""
@@ -73,33 +71,15 @@ def _task(name: str, task: Task, corpus: Corpus, examples: Sequence[Example]) ->
     """What was read for a task, and its targets."""
     reading = corpus.readings[name]
     targets = [example.targets[name] for example in examples if name in example.targets]
-    found: dict[str, Any] = {
+    return {
         "kind": task.kind,
         "read": reading.read,
         "kept": len(targets),
         "dropped": {reason: _places(places) for reason, places in reading.dropped.items()},
         "contradictions": _places(map(str, reading.contradictions)),
         "unlabelled_share": 1 - len(targets) / len(examples),
+        **task.summary(targets),
     }
-    if isinstance(task, Classification):
-        counts = Counter(targets)
-        found["labels"] = {label: counts[number] for number, label in enumerate(task.names)}
-    else:
-        found["histogram"] = _histogram(targets)
-    return found
-
-
-def _histogram(scores: Sequence[float]) -> list[dict[str, float]]:
-    """Counts in bins of one width from the least score to the largest, which belongs to the last."""
-    low, high = min(scores), max(scores)
-    width = (high - low) / _BINS
-    if not width:
-        return [{"from": low, "to": high, "count": len(scores)}]
-    counts = Counter(min(int((score - low) / width), _BINS - 1) for score in scores)
-    return [
-        {"from": low + number * width, "to": low + (number + 1) * width, "count": counts[number]}
-        for number in range(_BINS)
-    ]
 
 
 def _lengths(datamodule: SentimentDataModule) -> dict[str, Any]:
@@ -145,7 +125,7 @@ def _rows(datamodule: SentimentDataModule) -> list[dict[str, Any]]:
             "text": examples[number].text,
             "tokens": datamodule.tokenizer.convert_ids_to_tokens(ids[number]),
             "targets": {
-                name: task.names[int(target)] if isinstance(task, Classification) else target
+                name: task.describe(target)
                 for name, task in datamodule.tasks.items()
                 if (target := examples[number].targets.get(name)) is not None
             },
@@ -174,6 +154,8 @@ def as_text(found: dict[str, Any]) -> str:
             f"  {task['read']} rows read, {task['kept']} sentences kept, "
             f"{task['unlabelled_share']:.1%} of all sentences without a target",
         ]
+        for key, what in _ALSO.items():
+            lines += [f"  {task[key]} {what}"] if key in task else []
         lines += _listed(task["dropped"] | {"contradictions": task["contradictions"]})
         parts.append("\n".join([*lines, "", _bars(task)]))
     lengths = found["lengths"]
@@ -215,7 +197,7 @@ def _bars(task: dict[str, Any]) -> str:
         counts = list(task["labels"].items())
     else:
         counts = [(f"{b['from']:.3g} to {b['to']:.3g}", b["count"]) for b in task["histogram"]]
-    most = max(count for _, count in counts)
+    most = max(count for _, count in counts) or 1
     rows = [[name, count, "#" * round(_BAR * count / most)] for name, count in counts]
     text = tabulate(
         rows, tablefmt="plain", disable_numparse=[0], colalign=("left", "right", "left")

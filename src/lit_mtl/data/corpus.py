@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, mode
+from statistics import mode
 from typing import Literal
 
 from lit_mtl.data.readers import Row, read_label_folder
 from lit_mtl.data.sources import target_columns
 from lit_mtl.data.tables import FORMATS, is_table, read_table
 from lit_mtl.errors import ConfigError, DataError
-from lit_mtl.tasks.base import Task
-from lit_mtl.tasks.classification import Classification
+from lit_mtl.tasks.base import Target, Task
 
 Contradictions = Literal["error", "drop", "keep"]
 """What becomes of a sentence that has several labels for one task."""
@@ -43,7 +42,7 @@ class Example:
 
     text: str
     where: str
-    targets: dict[str, float] = field(default_factory=dict)
+    targets: dict[str, Target] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Reading:
     Args:
         read: rows read.
         dropped: `file:line` of the rows that give no target of their own, by reason. A repeated
-            sentence counts once; of its scores the mean is taken.
+            sentence counts once; `Task.merge` makes one target of its rows.
         contradictions: the sentences with several labels.
     """
 
@@ -184,10 +183,7 @@ def build_corpus(
         splits[split].append(example)
     train = splits["train"]
     return Corpus(
-        tasks={
-            name: task.fit([row.targets[name] for row in train if name in row.targets])
-            for name, task in resolved.items()
-        },
+        tasks={name: _fit(name, task, sources[name], train) for name, task in resolved.items()},
         splits=splits,
         readings=readings,
     )
@@ -196,7 +192,7 @@ def build_corpus(
 def _rows(name: str, task: Task, source: Path) -> list[Row]:
     if is_table(source):
         return list(read_table(source, target_columns=target_columns(name, task)))
-    if not isinstance(task, Classification):
+    if not task.reads_label_files:
         raise DataError(
             f"{source}: expected a table ({', '.join(FORMATS)}) for the {task.kind} task {name!r}; "
             "found a folder"
@@ -214,6 +210,14 @@ def _resolve(name: str, task: Task, source: Path, targets: Sequence[str]) -> Tas
         raise DataError(f"{source}: {error} (task {name!r})") from error
 
 
+def _fit(name: str, task: Task, source: Path, train: Sequence[Example]) -> Task:
+    """A task with what is measured on its training rows."""
+    try:
+        return task.fit([row.targets[name] for row in train if name in row.targets])
+    except ConfigError as error:
+        raise DataError(f"{source}: {error} (task {name!r})") from error
+
+
 def _join(
     joined: dict[str, Example],
     name: str,
@@ -223,7 +227,7 @@ def _join(
     contradictions: Contradictions,
 ) -> None:
     """Add one task's rows to the examples, and to its reading what became of them."""
-    found: dict[str, list[tuple[float, str]]] = {}
+    found: dict[str, list[tuple[Target, str]]] = {}
     for row in rows:
         assert row.target is not None
         try:
@@ -235,12 +239,9 @@ def _join(
         found.setdefault(key, []).append((target, row.where))
     for key, targets in found.items():
         values, places = zip(*targets, strict=True)
-        if not isinstance(task, Classification):
-            joined[key].targets[name] = fmean(values)
-        elif len(set(values)) == 1:
-            joined[key].targets[name] = values[0]
-        else:
-            labels = [(where, task.names[int(value)]) for value, where in targets]
+        merged: Target | None = task.merge(values)
+        if merged is None:
+            labels = [(where, task.describe(value)) for value, where in targets]
             contradiction = Contradiction(name, tuple(labels))
             if contradictions == "error":
                 raise contradiction.error()
@@ -248,5 +249,6 @@ def _join(
             if contradictions == "drop":
                 reading.dropped["contradictory"] += places
                 continue
-            joined[key].targets[name] = mode(values)  # the first read of the most frequent ones
+            merged = mode(values)  # the first read of the most frequent ones
+        joined[key].targets[name] = merged
         reading.dropped["repeated"] += places[1:]

@@ -35,8 +35,8 @@ DEFAULT_TASKS: dict[str, AnyTask] = {
 class Batch(TypedDict):
     """What the collate step makes.
 
-    `input_ids` and `attention_mask` are (B, T), `row_id` is (B,). `targets[task]` is (B,) with a
-    meaningless 0 where `labelled[task]`, (B,), is False.
+    `input_ids` and `attention_mask` are (B, T), `row_id` is (B,). `targets[task]` is (B, S), with S the
+    task's `target_shape`, and has a meaningless 0 where `labelled[task]`, (B,), is False.
     """
 
     input_ids: Tensor
@@ -239,7 +239,8 @@ class SentimentDataModule(LightningDataModule):
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
             column = columns.get(_column(name), [None] * len(ids))
-            values = [0 if value is None else value for value in column]
+            nothing = torch.zeros(task.target_shape).tolist()
+            values = [nothing if value is None else value for value in column]
             targets[name] = torch.tensor(values, dtype=task.target_dtype)
             labelled[name] = torch.tensor([value is not None for value in column])
         return Batch(

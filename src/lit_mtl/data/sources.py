@@ -7,7 +7,6 @@ from lit_mtl.data.readers import label_files
 from lit_mtl.data.tables import FORMATS, is_table, open_table, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks.base import Task
-from lit_mtl.tasks.classification import Classification
 
 
 def target_columns(name: str, task: Task) -> tuple[str, ...]:
@@ -18,7 +17,7 @@ def target_columns(name: str, task: Task) -> tuple[str, ...]:
 def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
     """Which of the declared tasks find their targets at a path.
 
-    A folder may hold `<label>.txt` files, for the classification task, and tables. A table serves
+    A folder may hold `<label>.txt` files, for the task whose targets are labels, and tables. A table serves
     each task for which it has a column. A declared task for which nothing is found is left out: two
     files of sentences are enough to train one task.
 
@@ -61,10 +60,10 @@ def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
 
 
 def _label_folder(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
-    """The classification task that learns from the label files of a folder, if any."""
+    """The task that learns from the label files of a folder, if any."""
     if is_table(path) or not label_files(path):
         return {}
-    names = [name for name, task in tasks.items() if isinstance(task, Classification)]
+    names = [name for name, task in tasks.items() if task.reads_label_files]
     if len(names) > 1:
         raise ConfigError(
             f"{path} holds label files, which fit the tasks {' and '.join(names)}: say with "

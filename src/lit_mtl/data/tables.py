@@ -36,7 +36,7 @@ Cells = Iterator[tuple[int, Sequence[Cell]]]
 
 
 class _Number(str):
-    """A number or truth value as it was written: a target, but no sentence."""
+    """A number, truth value or list as it was written: a target, but no sentence."""
 
     __slots__ = ()
 
@@ -303,8 +303,10 @@ def _cell(value: Any, where: str, name: str) -> Cell:
         return _Number(str(value).lower())
     if isinstance(value, int | float | Decimal):
         return _Number(value)
+    if isinstance(value, list):
+        return _Number(json.dumps(value, ensure_ascii=False, default=str))
     raise DataError(
-        f"{where}: expected text or a number under {name!r}; found {_short(repr(value))}"
+        f"{where}: expected text, a number or a list under {name!r}; found {_short(repr(value))}"
     )
 
 
