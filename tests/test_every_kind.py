@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
 from lit_mtl.data.corpus import SPLITS, split_of
 from lit_mtl.tasks import KINDS
@@ -107,7 +108,11 @@ def test_every_kind_trains_predicts_and_is_reported(
     options = ["--data.predict_path=new.txt", "--predictions.output=out.jsonl"]
     assert lit_mtl("predict", "--ckpt_path", path, *options, "--trainer.accelerator=cpu") == 0
     rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
-    assert [row["text"] for row in rows] == ["A fine film.", "review 3 of 7"]
+    sentences = ["A fine film.", "review 3 of 7"]
+    assert [row["text"] for row in rows] == sentences
+    for row, decoded in zip(rows, load_checkpoint(path).predict(sentences), strict=True):
+        assert row["stars"]["probabilities"] == pytest.approx(decoded["stars"]["probabilities"])
+        assert row["ratings"] == pytest.approx(decoded["ratings"])
     for row in rows:
         assert set(row) == set(COLUMNS)
         assert row["topic"]["label"] in ("book", "film")
@@ -117,6 +122,10 @@ def test_every_kind_trains_predicts_and_is_reported(
         assert 1 <= row["stars"]["score"] <= 5
         assert sum(row["stars"]["probabilities"].values()) == pytest.approx(1.0)
         assert row["stars"]["level"] in range(1, 6)
+
+    # what was measured is measured again, and the same
+    assert lit_mtl("fit", *arguments, "--ckpt_path=require") == 0
+    assert results(tmp_path)["results"] == found["results"]
 
     # the same declaration on other data, whose measured range is another one
     table(tmp_path / "reviews.csv", [row for row in reviews() if row[3] != "12.5"])

@@ -17,8 +17,8 @@ _HALF = 27
 def mean_and_deviation(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Mean and population standard deviation, as `statistics.fmean` and `pstdev` give them.
 
-    Both take the exact sums of the numbers and of their squares: here in integers, one power of two
-    at a time, and so a hundred times as fast.
+    Both take the exact sums of the numbers and of their squares: here in integers, all numbers of one
+    power of two at once, which is several times as fast.
 
     Args:
         values: finite numbers, (N,); at least one.

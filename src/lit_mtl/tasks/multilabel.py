@@ -91,7 +91,8 @@ class Multilabel(LabelTask):
 
     def merge(self, targets: Sequence[Target]) -> Target:
         """The labels of all rows; they never contradict each other."""
-        return tuple(float(value) for value in np.max(np.asarray(targets), axis=0))
+        rows = [target for target in targets if isinstance(target, tuple)]
+        return tuple(map(max, zip(*rows, strict=True)))
 
     def resolve(self, values: Sequence[str]) -> Self:
         """Take the labels from the data, sorted by name, where none were declared."""
