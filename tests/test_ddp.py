@@ -9,10 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_mtl.data.splits import SPLITS, Splitter, position_of
+from lit_mtl.data.scanning import text_key
+from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of
 from tests.conftest import ROOT
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+
+
+def split_of(text: str) -> Split:
+    """The split of a sentence with a fifth of them in each of val and test."""
+    splitter = Splitter(val_fraction=0.2, test_fraction=0.2)
+    return splitter.split(position_of(text_key(text).casefold()))
 
 
 def run(folder: Path, *words: str | Path) -> str:
@@ -162,8 +169,7 @@ def test_more_processes_than_rows_do_not_hang_in_evaluation(
     rows: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number in range(200):
         text = f"film {number}"
-        splitter = Splitter(val_fraction=0.2, test_fraction=0.2)
-        rows[splitter.split(position_of(text))].append(text)
+        rows[split_of(text)].append(text)
     chosen = [*rows["train"][:3], rows["val"][0], rows["test"][0]]
     table = tmp_path / "few.tsv"
     table.write_text(

@@ -8,7 +8,7 @@ from torch.distributed import destroy_process_group, init_process_group
 
 from lit_mtl.data.batching import evaluation_batches
 from lit_mtl.evaluation import SplitOutputs, TaskResult, measure, scalars, selection
-from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks import Classification, Multilabel, Ordinal, Regression, RegressionWithSpread
 from lit_mtl.tasks.base import Task
 from tests.processes import context, ended
 
@@ -88,6 +88,13 @@ def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
 
 
 SIZES = (1, 2, 3, 5, 7, 8, 101)
+KINDS: tuple[Task, ...] = (
+    LABEL,
+    SCORE,
+    Multilabel(labels=("a", "b", "c")),
+    RegressionWithSpread(low=-4, high=4),
+    Ordinal(low=-4, high=4),
+)
 
 
 def split_of_size(
@@ -95,9 +102,12 @@ def split_of_size(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(size)
     output = torch.randn(size, task.output_dim, generator=random)
-    target = torch.randn(size, generator=random).clamp(-4, 4)
-    if task is LABEL:
-        target = (target > 0).long()
+    target = torch.randn(size, *task.target_shape, generator=random).clamp(-4, 4)
+    if task.kind in ("classification", "multilabel"):
+        target = (target > 0).to(task.target_dtype)
+    elif task.kind == "regression_with_spread":
+        target[:, 1:] = target[:, 1:].abs().ceil()
+    target = target.to(task.target_dtype)
     # of the small splits only the last row is labelled, so one rank has none for the task
     labelled = torch.arange(size) == size - 1 if size < 5 else torch.arange(size) % 3 > 0
     return torch.arange(size), output, target, labelled
@@ -107,7 +117,7 @@ def results_of_rank(rank: int, store: str, results: "Queue[list[TaskResult]]") -
     """What a process of two finds of its share of each split."""
     init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     found = []
-    for size, task in itertools.product(SIZES, (LABEL, SCORE)):
+    for size, task in itertools.product(SIZES, KINDS):
         row_id, output, target, labelled = split_of_size(size, task)
         collected = SplitOutputs(task)
         for rows in evaluation_batches([1] * size, batch_size=2, rank=rank, world_size=2):
@@ -128,7 +138,7 @@ def test_f14_f15_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         process.start()
     found = [results.get(timeout=60) for _ in processes]
     assert [ended(process) for process in processes] == [0, 0]
-    for number, (size, task) in enumerate(itertools.product(SIZES, (LABEL, SCORE))):
+    for number, (size, task) in enumerate(itertools.product(SIZES, KINDS)):
         _, output, target, labelled = split_of_size(size, task)
         expected = measure(task, output[labelled], target[labelled])
         assert found[0][number] == found[1][number] == expected, size

@@ -10,7 +10,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Classification": "lit_mtl.tasks",
+    "Multilabel": "lit_mtl.tasks",
+    "Ordinal": "lit_mtl.tasks",
     "Regression": "lit_mtl.tasks",
+    "RegressionWithSpread": "lit_mtl.tasks",
     "MultiTaskModel": "lit_mtl.model.multitask",
     "MultiTaskModule": "lit_mtl.module",
     "SentimentDataModule": "lit_mtl.data.datamodule",

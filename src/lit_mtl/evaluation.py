@@ -4,7 +4,7 @@ Averaging a metric over batches is wrong for all but the simplest ones, and padd
 DDP counts them twice. Here every row is kept with its number, gathered from all processes, counted
 once and put in order, so that the result does not depend on batch size or number of processes.
 
-Shapes: B rows of a batch, R rows of a split, O outputs of a head.
+Shapes: B rows of a batch, R rows of a split, O outputs of a head, S the shape of a target.
 """
 
 import math
@@ -36,7 +36,7 @@ class SplitOutputs:
         self._targets: list[Tensor] = []
 
     def update(self, row_id: Tensor, output: Tensor, target: Tensor, labelled: Tensor) -> None:
-        """Keep the labelled rows of a batch: (B,), (B, O), (B,) and a mask (B,)."""
+        """Keep the labelled rows of a batch: (B,), (B, O), (B, S) and a mask (B,)."""
         self._row_ids.append(row_id[labelled].cpu())
         self._outputs.append(output[labelled].detach().float().cpu())
         self._targets.append(target[labelled].cpu())
@@ -50,18 +50,22 @@ class SplitOutputs:
         width = self.task.output_dim
         row_id = _gather(self._row_ids, torch.empty(0, dtype=torch.int64), device)
         output = _gather(self._outputs, torch.empty(0, width), device)
-        target = _gather(self._targets, torch.empty(0, dtype=self.task.target_dtype), device)
+        none = torch.empty(0, *self.task.target_shape, dtype=self.task.target_dtype)
+        target = _gather(self._targets, none, device)
         first = _first_of_each(row_id)
         return measure(self.task, output[first], target[first])
 
 
 def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
-    """Number of rows, mean loss and metrics of outputs (R, O) against targets (R,)."""
+    """Number of rows, mean loss and metrics of outputs (R, O) against targets (R, S)."""
     count = len(target)
+    if not output.isfinite().all():
+        # a diverged model has no metrics: the likeliest of labels that are not a number is the first
+        return {**measure(task, output[:0], target[:0]), "n": count}
     loss = float(task.row_loss(output, target).double().mean()) if count else None
     numbers = {"loss": loss, **task.metrics(output, target)}
     result: TaskResult = {"n": count} | {
-        # a diverged model has no metrics, and JSON has no NaN
+        # JSON has no NaN and no infinity
         name: value if value is not None and math.isfinite(value) else None
         for name, value in numbers.items()
     }
@@ -77,9 +81,9 @@ def scalars(result: TaskResult) -> Metrics:
 def selection(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> float:
     """The number that selects the best checkpoint: the mean of the tasks' primary metrics.
 
-    Accuracy for a classification and Pearson's r for a regression, both better when larger. A
-    task of weight 0 or without a labelled row in the split is left out. An undefined r counts as
-    0, which is what a head that has learned nothing would have.
+    They are all better when larger: `Task.primary_metric`. A task of weight 0 or without a labelled
+    row in the split is left out. An undefined one, such as the correlation of constant scores, counts
+    as 0, which is what a head that has learned nothing would have.
     """
     values = [
         results[name][task.primary_metric] or 0.0

@@ -284,6 +284,27 @@ def test_unknown_keys_and_values_are_refused(
     assert words[0].split("=")[0].split(".")[-1].strip("-") in capsys.readouterr().err
 
 
+TASK_MISTAKES = [
+    ("{kind: classification, class_weight: balanced}", "no field 'class_weight'. Its fields: kind"),
+    ("{kind: regression, loss: cubic}", "['squared', 'absolute', 'huber']. Got value: cubic"),
+    ("{kind: ordinal, low: one}", "Expected a <class 'int'>"),
+    ("{kind: ranking}", "one of classification, multilabel, regression, regression_with_spread"),
+]
+
+
+@pytest.mark.parametrize(("task", "message"), TASK_MISTAKES)
+def test_a_mistake_in_a_task_is_explained_for_its_kind_alone(
+    lit_mtl: Run, task: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.yaml").write_text(f"tasks: {{mine: {task}}}\n")
+    for words in (["--config", "bad.yaml"], ["--tasks", f"{{mine: {task}}}"]):
+        with pytest.raises(SystemExit, match="2"):
+            lit_mtl("fit", *words)
+        error = capsys.readouterr().err.partition("error: ")[2]
+        assert message in error
+        assert "Multilabel" not in error
+
+
 def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
     Path("bad.yaml").write_text("model: {learning_rate: 1}\n")
     with pytest.raises(SystemExit, match="2"):

@@ -45,7 +45,7 @@ def build(
     )
 
 
-def targets(corpus: Corpus, split: Split = "train") -> dict[str, dict[str, float]]:
+def targets(corpus: Corpus, split: Split = "train") -> dict[str, dict[str, Any]]:
     """The targets of each sentence of a split."""
     return {
         row["text"]: {

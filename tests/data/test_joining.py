@@ -12,7 +12,7 @@ from lit_mtl.data.joining import Contradictions
 from lit_mtl.data.sources import Source
 from lit_mtl.data.splits import SPLITS, Split
 from lit_mtl.errors import ConfigError, DataError
-from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks import Classification, Multilabel, Regression
 from lit_mtl.tasks.base import Task
 from tests.data.corpora import TASKS, build, targets, texts
 
@@ -149,6 +149,46 @@ def test_a_task_without_a_target_or_with_one_label_is_refused_by_file(tmp_path: 
     one = table(tmp_path / "labels.tsv", "text\tlabel", "a\tonly")
     with pytest.raises(DataError, match=r"labels\.tsv: .*two or more.*only"):
         build({"one": Source(path=one)})
+
+
+def test_a_sentence_in_several_label_files_has_all_their_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for label, lines in {"plot": "both\none\n", "actors": "both\n", "music": "two\n"}.items():
+        (folder / f"{label}.txt").write_text(lines)
+    built = build(folder, tasks={"aspects": Multilabel()})
+    describe = built.tasks["aspects"].describe
+    found = {text: describe(tuple(row["aspects"])) for text, row in targets(built).items()}
+    assert found == {"both": "actors|plot", "one": "plot", "two": "music"}
+    reading = built.readings["aspects"]
+    assert reading.dropped["repeated"].examples == [f"{folder / 'plot.txt'}:1"]
+    assert reading.contradictions == []
+
+
+def test_what_cannot_be_measured_on_the_training_rows_is_refused_by_file(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", positive="a\n", negative="b\n", scores="a\t2\nb\t2\n")
+    with pytest.raises(DataError, match=r"scores\.tsv: Expected scores that differ.*'score'"):
+        build(folder, tasks={"score": Regression()})
+    labels = Classification(labels=("negative", "odd", "positive"), class_weights="balanced")
+    with pytest.raises(DataError, match=rf"{folder}: .*none of odd \(task 'l'\)"):
+        build(folder, tasks={"l": labels})
+
+
+def test_what_an_open_task_cannot_read_is_refused_where_it_stands_first(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.tsv", "text\tscore", "a\t1", "b\t3", "c\tthree", "d\tthree")
+    with pytest.raises(DataError, match=r"a\.tsv:4: expected a number.*'three'"):
+        build({"a": Source(path=path)}, tasks={"score": Regression()})
+
+
+def test_an_open_task_does_not_fill_memory_with_its_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "_MOST_CELLS", 3)
+    path = table(tmp_path / "a.tsv", "text\tscore", *[f"t {n}\t{n}" for n in range(9)])
+    with pytest.raises(DataError, match=r"a\.tsv:5: .*more than 3 different .*ends of its range"):
+        build({"a": Source(path=path)}, tasks={"score": Regression()})
+    declared = {"score": Regression(low=0, high=9)}
+    assert len(texts(build({"a": Source(path=path)}, tasks=declared))) == 9
 
 
 def test_case_and_new_rows_do_not_move_a_sentence_between_splits(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks import Classification
+from lit_mtl.tasks import Classification, task_from_spec
 
 
 def random_rows(classes: int) -> tuple[Classification, torch.Tensor, torch.Tensor]:
@@ -71,7 +71,68 @@ def test_encode_and_decode_are_inverse_and_unknown_labels_are_named() -> None:
         task.encode("ugly")
 
 
+WEIGHTED = Classification(labels=("a", "b"), class_weights="balanced")
+
+
+def test_balanced_weights_by_hand_keep_the_loss_at_log_c() -> None:
+    targets = [0, 0, 0, 1]
+    task = WEIGHTED.fit(targets)
+    assert task.class_weights == pytest.approx({"a": 4 / (2 * 3), "b": 4 / (2 * 1)})
+    assert task == WEIGHTED.fit(np.array(targets, dtype=np.float64))
+    loss = task.row_loss(torch.zeros(4, 2), torch.tensor(targets))
+    assert loss.tolist() == pytest.approx([2 / 3 * np.log(2)] * 3 + [2 * np.log(2)])
+    assert float(loss.mean()) == pytest.approx(np.log(2))
+
+
+def test_declared_weights_keep_their_ratio_and_get_the_mean_one() -> None:
+    task = Classification(
+        labels=("a", "b"), class_weights={"b": 50.0, "a": 10.0}, label_smoothing=0.2
+    )
+    fitted = task.fit([0, 0, 0, 1])
+    assert fitted.class_weights == pytest.approx({"a": 0.5, "b": 2.5})
+    logits, target = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1])
+    plain = Classification(labels=("a", "b"), label_smoothing=0.2).row_loss(logits, target)
+    assert fitted.row_loss(logits, target).tolist() == pytest.approx(
+        [0.5 * float(plain[0]), 2.5 * float(plain[1])]
+    )
+    assert task.fit([]) == task, "no row, no scale"
+
+
+def test_a_weighted_row_counts_the_same_in_every_batch() -> None:
+    """Unlike torch's mean, in which a batch of one label has no weights at all."""
+    task = WEIGHTED.fit([0, 0, 0, 1])
+    logits, target = torch.tensor([[1.0, -1.0]] * 4), torch.tensor([0, 0, 0, 1])
+    whole = task.row_loss(logits, target)
+    parts = torch.cat([task.row_loss(logits[row], target[row]) for row in ([0, 1], [2], [3])])
+    assert torch.equal(whole, parts)
+
+
+def test_a_label_without_training_rows_cannot_be_balanced_and_is_named() -> None:
+    task = Classification(labels=("a", "b", "c", "d"), class_weights="balanced")
+    with pytest.raises(ConfigError, match="none of b, d"):
+        task.fit([0, 2])
+    with pytest.raises(ConfigError, match="not known before"):
+        task.row_loss(torch.zeros(1, 4), torch.tensor([0]))
+
+
+def test_rows_agree_or_contradict_each_other() -> None:
+    task = Classification(labels=("a", "b"))
+    assert task.merge([1, 1]) == 1
+    assert task.merge([1, 0]) is None
+    assert [task.describe(target) for target in (0, 1)] == ["a", "b"]
+    assert task.summary([0, 0])["labels"] == {"a": 2, "b": 0}
+
+
+def test_a_list_is_no_label() -> None:
+    task = Classification().resolve(['["a", "b"]', "[c]"])
+    assert task.encode("[c]") == 1
+    with pytest.raises(ValueError, match="kind multilabel"):
+        task.encode('["a", "b"]')
+
+
 def test_wrong_declarations_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"class_weights.*'even'"):
+        task_from_spec({"kind": "classification", "class_weights": "even"})
     for labels in ((), ("a",), ("a", "a")):
         with pytest.raises(ConfigError, match="labels"):
             Classification(labels=labels)

@@ -1,3 +1,7 @@
+import math
+from statistics import fmean
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks import Regression
+from lit_mtl.tasks import Regression, task_from_spec
 
 
 def test_metrics_agree_with_scipy_and_scikit_learn() -> None:
@@ -57,6 +61,50 @@ def test_fitting_makes_the_loss_of_the_mean_one_whatever_the_unit() -> None:
         assert task.predict(torch.zeros(1, 1)).item() == pytest.approx(3.0 * unit)
 
 
+LOSSES: list[tuple[Literal["squared", "absolute", "huber"], list[float]]] = [
+    ("squared", [0.25, 9.0]),
+    ("absolute", [0.5, 3.0]),
+    ("huber", [0.25, 2 * 3.0 * 1.5 - 1.5**2]),  # the line that touches the square at 1.5
+]
+
+
+@pytest.mark.parametrize(("loss", "expected"), LOSSES)
+def test_every_loss_by_hand(
+    loss: Literal["squared", "absolute", "huber"], expected: list[float]
+) -> None:
+    task = Regression(low=0, high=20, center=4.0, scale=2.0, loss=loss, huber_delta=1.5)
+    found = task.row_loss(torch.tensor([[0.5], [-2.0]]), torch.tensor([4.0, 6.0]))
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_bounded_output_stays_in_the_range_by_hand() -> None:
+    task = Regression(low=1, high=5, center=2.0, scale=0.5, bounded=True)
+    z = torch.tensor([[-1e3], [0.0], [1.0], [1e3]], dtype=torch.float64)
+    # through the center with the slope of the scale: 1/4 of the range is logit(1/4)
+    at_one = 1 + 4 / (1 + math.exp(math.log(3) - 0.5 / (4 * 0.25 * 0.75)))
+    assert task.predict(z).tolist() == pytest.approx([1.0, 2.0, at_one, 5.0])
+    slope = (task.predict(z[1:2] + 1e-6) - 2.0) / 1e-6
+    assert float(slope) == pytest.approx(0.5, rel=1e-4)
+    loss = task.row_loss(z, torch.tensor([3.0] * 4, dtype=torch.float64))
+    errors = [(score - 3.0) / 0.5 for score in (1.0, 2.0, at_one, 5.0)]
+    assert loss.tolist() == pytest.approx([error**2 for error in errors])
+    assert not task.same_outputs(Regression(low=1, high=5))
+
+
+def test_a_bounded_output_learns_from_targets_at_the_end_of_the_range() -> None:
+    task = Regression(low=0, high=1, bounded=True).fit([1.0, 1.0])
+    output = torch.zeros(1, 1, requires_grad=True)
+    task.row_loss(output, torch.tensor([1.0])).sum().backward()
+    assert output.grad is not None
+    assert float(output.grad) < 0
+
+
+def test_several_scores_of_a_sentence_have_their_mean_and_are_read_back() -> None:
+    task = Regression(low=-4, high=4)
+    assert task.merge([0.1, 0.2, 0.6]) == fmean([0.1, 0.2, 0.6])
+    assert task.encode(task.describe(-0.1)) == -0.1
+
+
 def test_declared_unit_and_constant_targets_are_respected() -> None:
     task = Regression(low=0, high=9, center=1.0, scale=7.0).fit([3.0, 5.0])
     assert (task.center, task.scale) == (1.0, 7.0)
@@ -94,3 +142,7 @@ def test_wrong_declarations_are_refused() -> None:
             Regression(low=low, high=high)
     with pytest.raises(ConfigError, match="scale"):
         Regression(low=0, high=1, scale=0.0)
+    with pytest.raises(ConfigError, match="huber_delta"):
+        Regression(huber_delta=0.0)
+    with pytest.raises(ConfigError, match=r"loss.*'cubic'"):
+        task_from_spec({"kind": "regression", "loss": "cubic"})

@@ -8,17 +8,15 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tabulate import tabulate
 
-from lit_mtl.data.corpus import Corpus, Places, target_column
+from lit_mtl.data.corpus import Corpus, Places, target_column, targets_of
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.splits import SPLITS, Split
 from lit_mtl.tasks.base import Task
-from lit_mtl.tasks.classification import Classification
 
-_BINS = 8
-"""Bars of the histogram of scores."""
+_ALSO = {"ratings": "ratings in all", "without_label": "sentences that have none of the labels"}
+"""Numbers that only some kinds of task have, in words."""
 
 _NOTHING = 0
 """Stands for a text without a letter or digit, which is like no other one."""
@@ -84,7 +82,8 @@ def _task(name: str, task: Task, corpus: Corpus) -> dict[str, Any]:
     """What was read for a task, and its targets."""
     reading = corpus.readings[name]
     kept = sum(corpus.labelled(split, name) for split in SPLITS)
-    found: dict[str, Any] = {
+    parts = [targets_of(corpus.splits[split], name) for split in SPLITS]
+    return {
         "kind": task.kind,
         "read": reading.read,
         "kept": kept,
@@ -94,29 +93,8 @@ def _task(name: str, task: Task, corpus: Corpus) -> dict[str, Any]:
             "examples": list(map(str, reading.contradictions)),
         },
         "unlabelled_share": 1 - kept / sum(len(corpus.splits[split]) for split in SPLITS),
+        **task.summary(np.concatenate([part for part in parts if len(part)])),
     }
-    column = target_column(name)
-    targets = np.concatenate(
-        [corpus.splits[split].data.column(column).drop_null().to_numpy() for split in SPLITS]
-    )
-    if isinstance(task, Classification):
-        counts = np.bincount(targets, minlength=task.output_dim).tolist()
-        found["labels"] = dict(zip(task.names, counts, strict=True))
-    else:
-        found["histogram"] = _histogram(targets)
-    return found
-
-
-def _histogram(scores: NDArray[np.float64]) -> list[dict[str, float]]:
-    """Counts in bins of one width from the least score to the largest, which belongs to the last."""
-    low, high = float(scores.min()), float(scores.max())
-    if low == high:
-        return [{"from": low, "to": high, "count": len(scores)}]
-    counts, edges = np.histogram(scores, bins=_BINS, range=(low, high))
-    return [
-        {"from": float(edges[bin]), "to": float(edges[bin + 1]), "count": int(count)}
-        for bin, count in enumerate(counts)
-    ]
 
 
 def _lengths(corpus: Corpus, max_length: int) -> dict[str, Any]:
@@ -169,7 +147,7 @@ def _rows(datamodule: SentimentDataModule, corpus: Corpus) -> list[dict[str, Any
             "text": row["text"],
             "tokens": datamodule.tokenizer.convert_ids_to_tokens(row["input_ids"]),
             "targets": {
-                name: task.describe(target)
+                name: task.describe(tuple(target) if task.target_shape else target)
                 for name, task in corpus.tasks.items()
                 if (target := row[target_column(name)]) is not None
             },
@@ -192,6 +170,8 @@ def as_text(found: dict[str, Any]) -> str:
             f"  {task['read']} rows read, {task['kept']} sentences kept, "
             f"{task['unlabelled_share']:.1%} of all sentences without a target",
         ]
+        for key, what in _ALSO.items():
+            lines += [f"  {task[key]} {what}"] if key in task else []
         lines += _listed(task["dropped"] | {"contradictions": task["contradictions"]})
         parts.append("\n".join([*lines, "", _bars(task)]))
     lengths = found["lengths"]
@@ -233,7 +213,7 @@ def _bars(task: dict[str, Any]) -> str:
         counts = list(task["labels"].items())
     else:
         counts = [(f"{b['from']:.3g} to {b['to']:.3g}", b["count"]) for b in task["histogram"]]
-    most = max(count for _, count in counts)
+    most = max(count for _, count in counts) or 1
     rows = [[name, count, "#" * round(_BAR * count / most)] for name, count in counts]
     text = tabulate(
         rows, tablefmt="plain", disable_numparse=[0], colalign=("left", "right", "left")

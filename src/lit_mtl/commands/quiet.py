@@ -1,9 +1,13 @@
 """Keeps what the libraries say about themselves from users; what concerns their run is shown."""
 
 import logging
+import re
 import warnings
+from dataclasses import fields
 
 from transformers.utils import logging as transformers_logging
+
+from lit_mtl.tasks import KINDS
 
 _NOTES = (
     # advertisements for other products of Lightning's makers
@@ -34,6 +38,18 @@ _WARNINGS = (
 )
 """Warnings whose message begins with one of these are dropped."""
 
+_ATTEMPT = re.compile(r"^ {4}- .*\n(?: {6,}.*\n?)*", re.MULTILINE)
+"""What jsonargparse says of one of the kinds that it has tried for a task."""
+
+_OTHER_KIND = re.compile(
+    r"does not correspond to a subclass of|Parser key \"kind\":\s+Expected a typing.Literal"
+)
+"""It is not of that kind."""
+
+_SUBTYPES = re.compile(r"^ *Does not validate against.*\n *Subtypes: .*\n *Errors:\n", re.MULTILINE)
+
+_NO_FIELD = re.compile(r"Problem with given class_path 'lit_mtl\.(\w+)':\s+Option '(.+)' is not .*")
+
 
 class _NoteFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
@@ -52,3 +68,22 @@ def silence_upstream_notes() -> None:
     # the load report repeats that a pooler is left out; missing weights raise here, see pretrained
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+
+
+def without_other_kinds(message: str) -> str:
+    """Jsonargparse's refusal of a task, without what it says of the kinds that were not meant."""
+    attempts = _ATTEMPT.findall(message)
+    others = [attempt for attempt in attempts if _OTHER_KIND.search(attempt)]
+    if 'Parser key "tasks' not in message or not others:
+        return message
+    for attempt in others:
+        message = message.replace(attempt, "")
+    if len(others) == len(attempts):
+        message += f"\nExpected a task's `kind` to be one of {', '.join(KINDS)}"
+    return _NO_FIELD.sub(_fields, _SUBTYPES.sub("", message, count=1))
+
+
+def _fields(found: re.Match[str]) -> str:
+    kind = next(kind for kind in KINDS.values() if kind.__name__ == found[1])
+    known = ", ".join(field.name for field in fields(kind))
+    return f"A {kind.kind} task has no field {found[2]!r}. Its fields: {known}"

@@ -8,7 +8,6 @@ from tabulate import tabulate
 
 from lit_mtl.evaluation import TaskResult, scalars
 from lit_mtl.files import write_atomically
-from lit_mtl.tasks import Classification
 from lit_mtl.tasks.base import Task
 
 RESULTS_FILE = "results.json"
@@ -34,7 +33,7 @@ def report(
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
         print(f"\n{task_table(name, by_split)}")
-        if isinstance(task, Classification):
+        if task.classes:
             split, result = list(by_split.items())[-1]
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
     if seconds is not None:
@@ -60,10 +59,10 @@ def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
     return tabulate(rows, [name, *metrics], floatfmt=".4f", missingval="-")
 
 
-def confusion_table(title: str, task: Classification, result: TaskResult) -> str:
+def confusion_table(title: str, task: Task, result: TaskResult) -> str:
     """Counts by true label (rows) and predicted label (columns)."""
     rows = [
         [f"truly {label}", *counts]
-        for label, counts in zip(task.names, result["confusion_matrix"], strict=True)
+        for label, counts in zip(task.classes, result["confusion_matrix"], strict=True)
     ]
-    return tabulate(rows, [title, *(f"predicted {label}" for label in task.names)])
+    return tabulate(rows, [title, *(f"predicted {label}" for label in task.classes)])

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -24,7 +24,7 @@ from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
 from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
-from lit_mtl.commands.quiet import silence_upstream_notes
+from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
@@ -63,6 +63,12 @@ class RunConfig(SaveConfigCallback):
         assert isinstance(checkpointing, Checkpointing)
         if trainer.logger is not None and not checkpointing.has_states(trainer):
             super().setup(trainer, pl_module, stage)
+
+
+class _Parser(LightningArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong with a task by the kind that it has."""
+        super().error(without_other_kinds(message), ex)
 
 
 class LitMTLCLI(LightningCLI):
@@ -309,6 +315,7 @@ def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
         save_config_callback=RunConfig,
         # what may stand there is the config of a start that came to nothing
         save_config_kwargs={"overwrite": True},
+        parser_class=_Parser,
         parser_kwargs={
             "prog": "python -m lit_mtl",
             "default_env": True,

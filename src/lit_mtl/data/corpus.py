@@ -195,6 +195,15 @@ def target_column(task: str) -> str:
     return f"target.{task}"
 
 
+def targets_of(dataset: Dataset, task: str) -> NDArray[Any]:
+    """The encoded targets of all rows that have one for a task, (R, S); see `Task`."""
+    column = dataset.data.column(target_column(task)).drop_null()
+    if not pa.types.is_list(column.type):
+        return column.to_numpy()  # type: ignore[no-any-return]
+    values = np.concatenate([np.empty(0), *(chunk.flatten() for chunk in column.chunks)])
+    return values.reshape(len(column), -1) if len(column) else values
+
+
 def token_counts(dataset: Dataset) -> NDArray[np.int32]:
     """Length of `input_ids` of each row; reads only where the lists begin."""
     column = dataset.data.column("input_ids")

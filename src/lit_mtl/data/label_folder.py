@@ -7,6 +7,9 @@ from lit_mtl.data.readers import file_lines, visible_files
 from lit_mtl.data.tables import Record, Table
 from lit_mtl.errors import DataError, MissingInputError
 
+LABEL = "label"
+"""The column of the names of the files."""
+
 _ALIASES = {
     alias: label for label in ("positive", "negative") for alias in (label, f"{label}s", label[:3])
 }
@@ -48,9 +51,9 @@ def open_label_folder(folder: Path) -> Table:
                 for number, line in file_lines(path):
                     text = line.strip()
                     empty = empty and not text
-                    cells = {"text": text, "label": label}
+                    cells = {"text": text, LABEL: label}
                     yield Record(path, number, [cells[name] for name in wanted])
             if empty:
                 raise DataError(f"{paths[0]}: expected one sentence a line; found an empty file")
 
-    return Table(path=folder, columns=("text", "label"), read=read)
+    return Table(path=folder, columns=("text", LABEL), read=read, is_label_folder=True)

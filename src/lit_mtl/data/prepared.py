@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from lit_mtl.data.corpus import Corpus, Places, arrow_file, target_column
+from lit_mtl.data.corpus import Corpus, Places, arrow_file, target_column, targets_of
 from lit_mtl.data.splits import SPLITS, Split
+from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
 
 _CHUNK = 10_000
@@ -119,7 +119,8 @@ class PreparedWriter:
             split: Dataset.from_file(str(arrow_file(self._folder, split))) for split in SPLITS
         }
         tasks = {
-            name: task.fit(_targets(splits["train"], name)) for name, task in self._tasks.items()
+            name: self._fit(name, task, splits["train"], facts["paths"][name])
+            for name, task in self._tasks.items()
         }
         fingerprint = hashlib.sha256(b"".join(self._digests[split].digest() for split in SPLITS))
         corpus = Corpus(
@@ -133,6 +134,14 @@ class PreparedWriter:
         )
         corpus.save(self._folder)
         return corpus
+
+    @staticmethod
+    def _fit(name: str, task: Task, train: Dataset, paths: Sequence[str]) -> Task:
+        """A task with what is measured on its training rows."""
+        try:
+            return task.fit(targets_of(train, name))
+        except ConfigError as error:
+            raise DataError(f"{', '.join(paths)}: {error} (task {name!r})") from error
 
     def _flush(self, split: Split) -> None:
         examples = self._waiting[split]
@@ -175,11 +184,3 @@ def _schema(tasks: Mapping[str, Task]) -> pa.Schema:
         value = pa.float64() if task.target_dtype.is_floating_point else pa.int64()
         columns[target_column(name)] = pa.list_(value) if task.target_shape else value
     return pa.schema(columns)
-
-
-def _targets(dataset: Dataset, task: str) -> Any:
-    """The encoded targets of a split for a task: numbers as an array, others as a list."""
-    column = dataset.data.column(target_column(task)).drop_null()
-    if pa.types.is_list(column.type):
-        return [tuple(target) for target in column.to_pylist()]
-    return column.to_numpy().astype(np.float64)

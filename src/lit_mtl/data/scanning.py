@@ -26,6 +26,9 @@ _PART_BYTES = 2**25
 
 _CHUNK = 10_000
 
+_MOST_CELLS = 1_000_000
+"""Different targets that are kept while a task does not know its labels or its range."""
+
 
 class Row(NamedTuple):
     """A row with a sentence and a target, in plain values, as it is dealt into a part.
@@ -130,6 +133,7 @@ class Scan:
         self.sources: dict[str, int] = {}
         self.given: dict[int, set[Split]] = {}
         self._cells: dict[str, dict[str, int]] = {name: {} for name in self.tasks}
+        self._first: dict[str, list[str]] = {name: [] for name in self.tasks}
         self._encoded: dict[str, list[Target]] = {}
 
     def run(self) -> None:
@@ -152,12 +156,17 @@ class Scan:
         return stored if encoded is None else encoded[int(stored)]  # type: ignore[arg-type]
 
     def _resolve(self, name: str, task: Task, where: str) -> None:
-        cells = list(self._cells[name])
+        """Find what a declaration left open, and read the cells that waited for it."""
+        cells = self._cells[name]
         try:
-            self.tasks[name] = task.resolve(cells)
-            self._encoded[name] = [self.tasks[name].encode(cell) for cell in cells]
-        except (ConfigError, ValueError) as error:
+            resolved = task.resolve(list(cells))
+        except ConfigError as error:
             raise DataError(f"{where}: {error} (task {name!r})") from error
+        self.tasks[name] = resolved
+        self._encoded[name] = [
+            _encoded(resolved, name, cell, first)
+            for cell, first in zip(cells, self._first[name], strict=True)
+        ]
 
     def _read(self, feed: Feed, bar: Any) -> None:
         columns = list(feed.columns.values())
@@ -189,14 +198,18 @@ class Scan:
         return tuple(targets)
 
     def _encode(self, name: str, cell: str, record: Record) -> Target:
-        task = self.tasks[name]
-        if task.is_open:
-            known = self._cells[name]
-            return known.setdefault(cell, len(known))
-        try:
-            return task.encode(cell)
-        except ValueError as error:
-            raise DataError(f"{record.where}: {error} (task {name!r})") from error
+        task, known = self.tasks[name], self._cells[name]
+        if not task.is_open:
+            return _encoded(task, name, cell, record.where)
+        if cell not in known:
+            if len(known) >= _MOST_CELLS:
+                raise DataError(
+                    f"{record.where}: found more than {_MOST_CELLS:,} different targets of the task "
+                    f"{name!r}. Declare its labels, or the ends of its range"
+                )
+            known[cell] = len(known)
+            self._first[name].append(record.where)
+        return known[cell]
 
     def _keep(
         self,
@@ -219,6 +232,13 @@ class Scan:
         position = position_of(fold if group is None else f"{feed.source}\0{group}")
         file = self.files.setdefault(record.file, len(self.files))
         self.parts.add(Row(text, key, position, split, file, record.number, source, targets), fold)
+
+
+def _encoded(task: Task, name: str, cell: str, where: str) -> Target:
+    try:
+        return task.encode(cell)
+    except ValueError as error:
+        raise DataError(f"{where}: {error} (task {name!r})") from error
 
 
 def _declared(record: Record, place: int) -> Split:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lit_mtl.data.label_folder import label_files, open_label_folder
+from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.splits import Split, split_of_name
 from lit_mtl.data.tables import (
     FORMATS,
@@ -183,8 +183,8 @@ def _parts(parts: Mapping[str, Table], path: str) -> list[tuple[Table, Split | N
 def _learn_labels(tasks: Mapping[str, Task], source: Source) -> bool:
     """Whether any task could learn from the names of label files."""
     if source.tasks is not None:
-        return "label" in source.tasks.values()
-    return any("label" in task.target_columns for task in tasks.values())
+        return LABEL in source.tasks.values()
+    return any(task.reads_label_files for task in tasks.values())
 
 
 def _feeds(
@@ -229,7 +229,10 @@ def _columns(source: Source, table: Table, tasks: Mapping[str, Task]) -> dict[st
         return {task: name for task, name in source.tasks.items() if name in table.columns}
     found: dict[str, str] = {}
     for name, task in tasks.items():
-        column = table.column(target_columns(name, task))
+        if table.is_label_folder:
+            column = LABEL if task.reads_label_files else None
+        else:
+            column = table.column(target_columns(name, task))
         if column is None:
             continue
         other = next((known for known, taken in found.items() if taken == column), None)

@@ -68,12 +68,14 @@ class Table:
         columns: names of the columns.
         read: gives the rows with the cells of some columns.
         version: names the content where there is no file of the user's own.
+        is_label_folder: whether its targets are the names of text files.
     """
 
     path: Path
     columns: tuple[str, ...]
     read: Callable[[Sequence[str]], Iterator[Record]]
     version: str = ""
+    is_label_folder: bool = False
 
     def column(self, names: Sequence[str]) -> str | None:
         """The first of several names that a column has; None if there is none of them."""

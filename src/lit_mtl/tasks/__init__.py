@@ -1,19 +1,33 @@
 """What a task is: its targets, head, loss, decoding and metrics."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
+from lit_mtl.tasks.multilabel import Multilabel
+from lit_mtl.tasks.ordinal import Ordinal
 from lit_mtl.tasks.regression import Regression
+from lit_mtl.tasks.regression_with_spread import RegressionWithSpread
 
-AnyTask = Classification | Regression
+AnyTask = Classification | Multilabel | Regression | RegressionWithSpread | Ordinal
 """The kinds of task; the command line reads this union by the field `kind`."""
 
-_KINDS: dict[str, type[Task]] = {"classification": Classification, "regression": Regression}
+KINDS: dict[str, type[Task]] = {kind.kind: kind for kind in get_args(AnyTask)}
+"""The kinds of task by the value of `kind`."""
 
-__all__ = ["AnyTask", "Classification", "Regression", "Task", "task_from_spec"]
+__all__ = [
+    "KINDS",
+    "AnyTask",
+    "Classification",
+    "Multilabel",
+    "Ordinal",
+    "Regression",
+    "RegressionWithSpread",
+    "Task",
+    "task_from_spec",
+]
 
 
 def task_from_spec(spec: Mapping[str, Any]) -> Task:
@@ -24,9 +38,9 @@ def task_from_spec(spec: Mapping[str, Any]) -> Task:
     """
     values = {**spec}
     kind = values.pop("kind", None)
-    if kind not in _KINDS:
-        raise ConfigError(f"Expected a task's `kind` to be one of {sorted(_KINDS)}, got {kind!r}")
+    if kind not in KINDS:
+        raise ConfigError(f"Expected a task's `kind` to be one of {sorted(KINDS)}, got {kind!r}")
     try:
-        return _KINDS[kind](**values)
+        return KINDS[kind](**values)
     except TypeError as error:
         raise ConfigError(f"Expected the fields of a {kind} task, got {values}: {error}") from error

@@ -1,6 +1,7 @@
 """The interface of a task. A task is plain data, so it travels in configs and checkpoints.
 
-Shapes: R rows, D embedding dimension, O outputs of the head.
+Shapes: R rows, D embedding dimension, O outputs of the head, S the shape of one encoded target:
+nothing or (L,).
 """
 
 from abc import ABC, abstractmethod
@@ -8,13 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from lit_mtl.errors import ConfigError
 
 Target = float | tuple[float, ...]
-"""An encoded target: a number, or several of a shape that the task declares."""
+"""One encoded target; it can be hashed and compared."""
+
+Targets = Sequence[Target] | npt.NDArray[np.float64]
+"""Many encoded targets: a sequence, or an array of shape (R, S)."""
 
 Metrics = dict[str, float | None]
 """Metric name to value; None where the rows do not define it (one class only, constant scores)."""
@@ -32,6 +38,10 @@ class Head(nn.Sequential):
 class Task(ABC):
     """One kind of target that a head learns.
 
+    From the files to the loss: `resolve` looks at all targets as written where the declaration
+    leaves something open, `encode` reads each of them, `merge` makes one target of the rows of one
+    sentence, and `fit` measures what the loss needs on the training split.
+
     Args:
         kind: names the kind of task in a config.
         weight: factor of this task's loss in the sum of the losses. With 0 nothing learns from it,
@@ -43,11 +53,20 @@ class Task(ABC):
 
     target_columns: ClassVar[tuple[str, ...]]
     primary_metric: ClassVar[str]
+    """The metric that takes part in the selection of the best checkpoint; better when larger."""
+
+    reads_label_files: ClassVar[bool] = False
+    """Whether the names of `<label>.txt` files are targets of this kind."""
 
     def __post_init__(self) -> None:
         """Refuse a negative weight, which would reward errors."""
         if not self.weight >= 0:
             raise ConfigError(f"Expected argument `weight` to be at least 0, but got {self.weight}")
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether `resolve` still has to see the data before targets can be encoded."""
 
     @property
     @abstractmethod
@@ -61,13 +80,13 @@ class Task(ABC):
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one encoded target: () for a number."""
+        """The shape S of one encoded target."""
         return ()
 
     @property
-    def is_open(self) -> bool:
-        """Whether `resolve` has to see the data's values before `encode` can read them."""
-        return False
+    def classes(self) -> tuple[str, ...]:
+        """Names of the rows and columns of `confusion`; none without classes."""
+        return ()
 
     @abstractmethod
     def encode(self, value: str) -> Target:
@@ -78,28 +97,54 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def merge(self, targets: Sequence[Target]) -> Target | None:
-        """One target of the several rows of one sentence; None if they contradict each other."""
+    def describe(self, target: Target) -> str:
+        """An encoded target for people."""
 
     @abstractmethod
-    def describe(self, target: Target) -> str:
-        """An encoded target as a user would write it."""
+    def merge(self, targets: Sequence[Target]) -> Target | None:
+        """One target of the several rows of one sentence.
+
+        Args:
+            targets: encoded targets in the order of the files, at least one.
+
+        Returns:
+            The target; None if they contradict each other.
+        """
 
     @abstractmethod
     def resolve(self, values: Sequence[str]) -> Self:
-        """Fill in what the declaration leaves to the data, from all targets in the files."""
+        """Fill in what the declaration leaves to the data, from all targets in the files.
 
-    def fit(self, targets: Sequence[float]) -> Self:
-        """Fill in what is measured on the encoded targets of the training split."""
+        What cannot be read is left to `encode`, whose caller knows where it stands.
+
+        Raises:
+            ConfigError: if the data do not say it.
+        """
+
+    def fit(self, targets: Targets) -> Self:
+        """Fill in what is measured on the encoded targets of the training split.
+
+        Raises:
+            ConfigError: if it cannot be measured on them.
+        """
         return self
 
     @abstractmethod
+    def summary(self, targets: Targets) -> dict[str, Any]:
+        """How targets are distributed, in plain values.
+
+        Returns:
+            Either `labels`, name to number of targets, or `histogram`, a list of bins with `from`,
+            `to` and `count`; and what else there is to say.
+        """
+
+    @abstractmethod
     def row_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Loss of every row: output (R, O) and target (R,) to (R,)."""
+        """Loss of every row: output (R, O) and target (R, S) to (R,)."""
 
     @abstractmethod
     def predict(self, output: Tensor) -> Tensor:
-        """The head's output (R, O) in the user's unit: probabilities (R, O) or scores (R,)."""
+        """The head's output (R, O) in the user's unit: probabilities or scores, (R, ...)."""
 
     @abstractmethod
     def decode(self, prediction: Tensor) -> dict[str, Any]:
@@ -107,7 +152,7 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
-        """Metrics of all labelled rows of a split at once: output (R, O), target (R,)."""
+        """Metrics of all labelled rows of a split at once: output (R, O), target (R, S)."""
 
     def confusion(self, output: Tensor, target: Tensor) -> list[list[int]] | None:
         """Counts by true class (rows) and predicted class (columns); None without classes."""

@@ -3,10 +3,12 @@
 Shapes: R rows, C classes.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,12 +20,22 @@ from torchmetrics.functional.classification import (
 )
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Task
+from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.tasks.labels import LabelTask
+
+_LIST = re.compile(r'\[(".*")?\]', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Task):
+class Classification(LabelTask):
     """One label out of several, learned by cross-entropy.
+
+    With class weights, the loss of a row is its cross-entropy times the weight of its label, and the
+    mean is taken over the rows, not over their weights. The weights are scaled so that their mean
+    over the labelled training rows is 1: so the loss of a head that knows nothing is log C still,
+    and every row counts the same whichever rows share its batch or its device. Torch's own weighted
+    mean divides by the sum of the weights in the batch, which cancels them where a batch has one
+    label only.
 
     Args:
         kind: names this kind of task in a config.
@@ -31,76 +43,102 @@ class Classification(Task):
         labels: the labels in the order of the head's outputs. None: those found in the files,
             sorted by name.
         label_smoothing: share of the target spread evenly over all labels, in [0, 1).
+        class_weights: label to the factor of its rows' losses, or `balanced`: the number of labelled
+            training rows over the number of labels and the rows of this label.
     """
 
     kind: Literal["classification"] = "classification"
-    labels: tuple[str, ...] | None = None
     label_smoothing: float = 0.0
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
 
     target_columns: ClassVar[tuple[str, ...]] = ("label",)
     primary_metric: ClassVar[str] = "accuracy"
+    least_labels: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        """Check the labels and accept any sequence of them."""
+        """Check the numbers."""
         super().__post_init__()
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(
                 f"Expected argument `label_smoothing` to be in [0, 1), but got {self.label_smoothing}"
             )
-        if self.labels is None:
-            return
-        object.__setattr__(self, "labels", tuple(self.labels))
-        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
             raise ConfigError(
-                f"Expected argument `labels` to be two or more different names, but got {self.labels}"
+                "Expected argument `class_weights` to be balanced, or a weight for each label, but "
+                f"got {self.class_weights!r}"
             )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels, once they are known."""
-        if self.labels is None:
-            raise ConfigError("The labels of a classification task are not known before its data")
-        return self.labels
-
-    @property
-    def output_dim(self) -> int:
-        """One logit a label."""
-        return len(self.names)
+        if isinstance(self.class_weights, dict):
+            self.refuse_other_weights("class_weights", self.class_weights)
 
     @property
     def target_dtype(self) -> torch.dtype:
         """Class indices."""
         return torch.int64
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.names
+
     def encode(self, value: str) -> int:
         """The index of a label."""
+        if _LIST.fullmatch(value):
+            raise ValueError(
+                f"expected one label; found the list {value}. Several labels a sentence are of the "
+                "kind multilabel"
+            )
         if value not in self.names:
             raise ValueError(f"expected a label out of {', '.join(self.names)}; found {value!r}")
         return self.names.index(value)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the labels are still to be taken from the data."""
-        return self.labels is None
-
-    def merge(self, targets: Sequence[Target]) -> Target | None:
-        """The one label of all rows, if it is one."""
-        return targets[0] if len(set(targets)) == 1 else None
 
     def describe(self, target: Target) -> str:
         """The label."""
         assert not isinstance(target, tuple)
         return self.names[int(target)]
 
+    def merge(self, targets: Sequence[Target]) -> Target | None:
+        """The label on which all rows agree."""
+        return targets[0] if len(set(targets)) == 1 else None
+
     def resolve(self, values: Sequence[str]) -> Self:
         """Take the labels from the data, sorted by name, where none were declared."""
         return self if self.labels else replace(self, labels=tuple(sorted(set(values))))
 
+    def fit(self, targets: Targets) -> Self:
+        """Measure the class weights on the labelled training rows."""
+        if self.class_weights is None:
+            return self
+        counts = np.bincount(np.asarray(targets, dtype=np.int64), minlength=self.output_dim)
+        rows = dict(zip(self.names, counts.tolist(), strict=True))
+        if self.class_weights == "balanced":
+            missing = [label for label, count in rows.items() if not count]
+            if missing:
+                raise ConfigError(
+                    "Expected training rows of every label for balanced class weights, but got none "
+                    f"of {', '.join(missing)}"
+                )
+            weights = {label: 1 / count for label, count in rows.items()}
+        else:
+            weights = dict(self.class_weights)
+        total = sum(weights[label] * count for label, count in rows.items())
+        scale = sum(rows.values()) / total if total else 1.0
+        return replace(self, class_weights={name: weights[name] * scale for name in self.names})
+
+    def summary(self, targets: Targets) -> dict[str, Any]:
+        """Number of targets of each label."""
+        counts = np.bincount(np.asarray(targets, np.int64), minlength=self.output_dim)
+        return {"labels": dict(zip(self.names, counts.tolist(), strict=True))}
+
     def row_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of every row: logits (R, C) and indices (R,) to (R,)."""
-        return functional.cross_entropy(
+        """Cross-entropy of every row times its label's weight: (R, C) and indices (R,) to (R,)."""
+        loss = functional.cross_entropy(
             output, target, reduction="none", label_smoothing=self.label_smoothing
         )
+        if self.class_weights is None:
+            return loss
+        if isinstance(self.class_weights, str):
+            raise ConfigError("Balanced class weights are not known before the training data")
+        return loss * loss.new_tensor([self.class_weights[name] for name in self.names])[target]
 
     def predict(self, output: Tensor) -> Tensor:
         """Probabilities (R, C)."""

@@ -1,159 +1,141 @@
-"""Regression of a score in a declared range.
+"""Regression of a score in a range.
 
 Shapes: R rows.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any, ClassVar, Literal, Self
 
-import torch
+import numpy as np
 from torch import Tensor
-from torchmetrics.functional import (
-    mean_absolute_error,
-    mean_squared_error,
-    pearson_corrcoef,
-    spearman_corrcoef,
-)
+from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Task
+from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.tasks.cells import read_number
+from lit_mtl.tasks.moments import mean_and_deviation
+from lit_mtl.tasks.scores import ScoreTask, histogram, number_of, score_metrics
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-
-_LEAST_VARIANCE = torch.finfo(torch.float64).eps ** 0.5
-"""Below it torchmetrics calls its own correlation unstable."""
+_LEAST_SHARE = 1e-3
+"""A bounded output begins at least this share of the range away from its ends, to have a slope."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(Task):
-    """One real score, learned by squared error on standardised targets.
+class Regression(ScoreTask):
+    """One real score, learned on standardised targets.
 
     The head's output z stands for the score `center + scale * z`. With the mean and the standard
-    deviation of the training targets the loss begins near 1 whatever the unit of the score is, so
-    it can be added to a cross-entropy without a weight of its own.
+    deviation of the training targets the squared error begins near 1 whatever the unit of the score
+    is, so it can be added to a cross-entropy without a weight of its own.
+
+    A bounded output passes through a logistic curve into the range. The curve goes through `center`
+    at z = 0 with the slope `scale`, so a bounded head begins as an unbounded one does.
 
     Args:
         kind: names this kind of task in a config.
         weight: factor of this task's loss in the sum of the losses; see `Task`.
-        low: smallest score that is allowed in the data; predictions are clipped to it.
-        high: largest score that is allowed in the data; predictions are clipped to it.
+        low: smallest score that is allowed in the data; predictions are clipped to it. None: the
+            smallest one of the data.
+        high: largest score that is allowed in the data; predictions are clipped to it. None: the
+            largest one of the data.
+        span: the range where the data say a part of it; measured.
         center: score at z = 0. None: the mean of the training targets.
         scale: score of one unit of z. None: the standard deviation of the training targets.
+        bounded: whether the output itself cannot leave the range, in the loss too.
+        loss: `squared`, `absolute`, or `huber`: squared up to `huber_delta` and from there on the
+            line that continues it, so that single far-off scores count less. This is twice Huber's
+            function (Huber 1964, Robust Estimation of a Location Parameter), which halves the square.
+        huber_delta: where Huber's line begins, in units of `scale`.
     """
 
-    low: float
-    high: float
     kind: Literal["regression"] = "regression"
-    center: float | None = None
-    scale: float | None = None
+    bounded: bool = False
+    loss: Literal["squared", "absolute", "huber"] = "squared"
+    huber_delta: float = 1.0
 
     target_columns: ClassVar[tuple[str, ...]] = ("score",)
     primary_metric: ClassVar[str] = "pearson"
 
     def __post_init__(self) -> None:
-        """Check the range and the unit."""
+        """Check the loss."""
         super().__post_init__()
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if self.loss not in ("squared", "absolute", "huber"):
             raise ConfigError(
-                f"Expected a range with `low` < `high`, but got low={self.low}, high={self.high}"
+                f"Expected argument `loss` to be squared, absolute or huber, but got {self.loss!r}"
             )
-        if self.scale is not None and not self.scale > 0:
-            raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
+        if not 0 < self.huber_delta < math.inf:
+            raise ConfigError(
+                f"Expected argument `huber_delta` to be above 0, but got {self.huber_delta}"
+            )
 
     @property
     def output_dim(self) -> int:
         """One number."""
         return 1
 
-    @property
-    def target_dtype(self) -> torch.dtype:
-        """Scores in the user's unit."""
-        return torch.float32
-
     def encode(self, value: str) -> float:
-        """Read a score: ASCII digits, a decimal point, within the range.
-
-        Python's own `float` would also take `1_000`, `nan` and digits of other scripts.
-        """
-        if not _NUMBER.fullmatch(value):
-            hint = "; write the decimals after a point" if "," in value else ""
-            raise ValueError(f"expected a number such as -1.5; found {value!r}{hint}")
-        score = float(value)
-        if not self.low <= score <= self.high:
-            raise ValueError(
-                f"expected a score within the declared range {self.low:g} to {self.high:g}; "
-                f"found {value}"
-            )
-        return score
-
-    def merge(self, targets: Sequence[Target]) -> Target:
-        """The mean of the scores."""
-        return fmean(score for score in targets if not isinstance(score, tuple))
+        """Read a score within the range."""
+        return self.read_score(value)
 
     def describe(self, target: Target) -> str:
         """The score."""
-        assert not isinstance(target, tuple)
-        return f"{target:g}"
+        return str(number_of(target))
 
-    def resolve(self, values: Sequence[str]) -> Self:
-        """Nothing is left to the raw values: the range is declared."""
-        return self
+    def merge(self, targets: Sequence[Target]) -> Target:
+        """The mean of the scores of a sentence."""
+        return fmean(map(number_of, targets))
 
-    def fit(self, targets: Sequence[float]) -> Self:
+    def fit(self, targets: Targets) -> Self:
         """Measure center and scale on the training targets where they were not declared."""
         if not len(targets):
             return self
-        center = fmean(targets) if self.center is None else self.center
-        scale = (pstdev(targets) or 1.0) if self.scale is None else self.scale
+        mean, deviation = mean_and_deviation(np.asarray(targets, dtype=np.float64))
+        center = mean if self.center is None else self.center
+        scale = (deviation or 1.0) if self.scale is None else self.scale
         return replace(self, center=center, scale=scale)
 
+    def summary(self, targets: Targets) -> dict[str, Any]:
+        """Number of scores by bins."""
+        return {"histogram": histogram(np.asarray(targets, np.float64))}
+
     def row_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Squared error in units of `scale`: output (R, 1) and scores (R,) to (R,)."""
-        center, scale = self._unit()
-        return (output.squeeze(-1) - (target - center) / scale).square()
+        """Error in units of `scale` by the chosen loss: output (R, 1) and scores (R,) to (R,)."""
+        z = self.standardised(self._score(output)) if self.bounded else output.squeeze(-1)
+        error = z - self.standardised(target)
+        if self.loss == "absolute":
+            return error.abs()
+        if self.loss == "huber":
+            zero = error.new_zeros(error.shape)
+            return 2 * functional.huber_loss(error, zero, reduction="none", delta=self.huber_delta)
+        return error.square()
 
     def predict(self, output: Tensor) -> Tensor:
-        """Scores (R,) in the user's unit, clipped to the declared range."""
-        center, scale = self._unit()
-        return (output.squeeze(-1) * scale + center).clamp(self.low, self.high)
+        """Scores (R,) in the user's unit, clipped to the range."""
+        return self.in_range(self._score(output))
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """The score."""
         return {"score": float(prediction)}
 
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
-        """Pearson and Spearman correlation, mean absolute and root mean squared error.
+        """Pearson and Spearman correlation, mean absolute and root mean squared error."""
+        return score_metrics(self.predict(output), target)
 
-        A correlation needs targets and predictions that vary and are finite.
-        """
-        score = self.predict(output)
-        if not len(target):
-            return {"pearson": None, "spearman": None, "mae": None, "rmse": None}
-        varies = bool(min(_variance(score), _variance(target)) > _LEAST_VARIANCE)
-        return {
-            # float64, because the one-pass sums of torchmetrics lose digits in float32
-            "pearson": float(pearson_corrcoef(score.double(), target.double())) if varies else None,
-            "spearman": float(spearman_corrcoef(score, target)) if varies else None,
-            "mae": float(mean_absolute_error(score, target)),
-            "rmse": float(mean_squared_error(score, target, squared=False)),
-        }
+    def _score(self, output: Tensor) -> Tensor:
+        center, scale = self.unit
+        z = output.squeeze(-1)
+        if not self.bounded:
+            return z * scale + center
+        low, high = self.range
+        share = min(max((center - low) / (high - low), _LEAST_SHARE), 1 - _LEAST_SHARE)
+        slope = scale / ((high - low) * share * (1 - share))
+        return low + (high - low) * (z * slope + math.log(share / (1 - share))).sigmoid()
 
-    def _unit(self) -> tuple[float, float]:
-        return (
-            0.0 if self.center is None else self.center,
-            1.0 if self.scale is None else self.scale,
-        )
+    def _written(self, value: str) -> list[float]:
+        return [read_number(value)]
 
     def _outputs(self) -> tuple[object, ...]:
-        return (self.low, self.high)
-
-
-def _variance(values: Tensor) -> float:
-    """Variance in float64; 0 for a single value and for what is not finite."""
-    variance = float(values.double().var(correction=0))
-    return variance if math.isfinite(variance) else 0.0
+        return (self.low, self.high, self.bounded)

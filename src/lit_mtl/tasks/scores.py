@@ -1,0 +1,190 @@
+"""What all tasks with real scores share: range, unit, histogram and metrics.
+
+Shapes: R rows.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics.functional import (
+    mean_absolute_error,
+    mean_squared_error,
+    pearson_corrcoef,
+    spearman_corrcoef,
+)
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.tasks.base import Metrics, Task
+from lit_mtl.tasks.cells import read_number
+
+_LEAST_VARIANCE = torch.finfo(torch.float64).eps ** 0.5
+"""Below it torchmetrics calls its own correlation unstable."""
+
+_BINS = 8
+"""Bars of a histogram."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTask(Task):
+    """Scores in a range, in the user's unit outside and standardised inside.
+
+    The head's output z stands for the score `center + scale * z`.
+
+    Args:
+        low: smallest score that is allowed in the data. None: the smallest one of the data.
+        high: largest score that is allowed in the data. None: the largest one of the data.
+        span: the range where the data say a part of it; measured.
+        center: score at z = 0. None: the mean of the training targets.
+        scale: score of one unit of z. None: measured on the training targets.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    span: tuple[float, float] | None = None
+    center: float | None = None
+    scale: float | None = None
+
+    target_columns: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        """Check the range and the unit."""
+        super().__post_init__()
+        if self.span is not None:
+            object.__setattr__(self, "span", tuple(self.span))
+        ends = [end for end in (self.low, self.high) if end is not None]
+        if not all(map(math.isfinite, ends)) or (len(ends) == 2 and not ends[0] < ends[1]):
+            raise ConfigError(
+                f"Expected a range with `low` < `high`, but got low={self.low}, high={self.high}"
+            )
+        if self.scale is not None and not self.scale > 0:
+            raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an end of the range is still to be found in the data."""
+        return self.span is None and (self.low is None or self.high is None)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest score, once they are known."""
+        low, high = self.span or (self.low, self.high)
+        if low is None or high is None:
+            raise ConfigError(f"The range of a {self.kind} task is not known before its data")
+        return low, high
+
+    @property
+    def target_dtype(self) -> torch.dtype:
+        """Scores in the user's unit."""
+        return torch.float32
+
+    @abstractmethod
+    def _written(self, value: str) -> list[float]:
+        """The scores of one cell; ValueError where they cannot be read."""
+
+    def resolve(self, values: Sequence[str]) -> Self:
+        """Take the ends of the range that were not declared from the data."""
+        if not self.is_open:
+            return self
+        scores = [score for value in set(values) for score in self._readable(value)]
+        if not scores:
+            return self
+        low = min(scores) if self.low is None else self.low
+        high = max(scores) if self.high is None else self.high
+        if not low < high:
+            raise ConfigError(
+                f"Expected scores that differ, to measure their range, but got {min(scores):g} to "
+                f"{max(scores):g}, with the declared low={self.low}, high={self.high}"
+            )
+        return replace(self, span=(low, high))
+
+    def _readable(self, value: str) -> list[float]:
+        try:
+            return self._written(value)
+        except ValueError:
+            return []
+
+    def read_score(self, text: str) -> float:
+        """Read one score within the range.
+
+        Raises:
+            ValueError: saying what was expected and found.
+        """
+        score = read_number(text)
+        low, high = self.range
+        if not low <= score <= high:
+            raise ValueError(
+                f"expected a score within the declared range {low:g} to {high:g}; found {text}"
+            )
+        return score
+
+    def standardised(self, score: Tensor) -> Tensor:
+        """Scores in units of z."""
+        center, scale = self.unit
+        return (score - center) / scale
+
+    @property
+    def unit(self) -> tuple[float, float]:
+        """The score at z = 0, and of one unit of z; 0 and 1 before they are measured."""
+        return (
+            0.0 if self.center is None else self.center,
+            1.0 if self.scale is None else self.scale,
+        )
+
+    def in_range(self, score: Tensor) -> Tensor:
+        """Scores clipped to the range."""
+        return score.clamp(*self.range)
+
+
+def score_metrics(score: Tensor, target: Tensor) -> Metrics:
+    """Correlations and errors of scores (R,) against targets (R,).
+
+    A correlation needs targets and predictions that vary and are finite.
+    """
+    if not len(target):
+        return dict.fromkeys(("pearson", "spearman", "mae", "rmse"))
+    return {
+        **correlations(score, target),
+        "mae": float(mean_absolute_error(score, target)),
+        "rmse": float(mean_squared_error(score, target, squared=False)),
+    }
+
+
+def correlations(one: Tensor, other: Tensor) -> Metrics:
+    """Pearson and Spearman correlation of (R,) with (R,); None where one of them does not vary."""
+    varies = len(one) > 0 and min(_variance(one), _variance(other)) > _LEAST_VARIANCE
+    return {
+        # float64, because the one-pass sums of torchmetrics lose digits in float32
+        "pearson": float(pearson_corrcoef(one.double(), other.double())) if varies else None,
+        "spearman": float(spearman_corrcoef(one, other)) if varies else None,
+    }
+
+
+def _variance(values: Tensor) -> float:
+    """Variance in float64; 0 for a single value and for what is not finite."""
+    variance = float(values.double().var(correction=0))
+    return variance if math.isfinite(variance) else 0.0
+
+
+def histogram(scores: npt.NDArray[np.float64]) -> list[dict[str, float]]:
+    """Counts in bins of one width from the least score to the largest, which belongs to the last."""
+    low, high = float(scores.min()), float(scores.max())
+    if low == high:
+        return [{"from": low, "to": high, "count": len(scores)}]
+    counts, edges = np.histogram(scores, bins=_BINS, range=(low, high))
+    return [
+        {"from": float(edges[number]), "to": float(edges[number + 1]), "count": int(count)}
+        for number, count in enumerate(counts)
+    ]
+
+
+def number_of(target: Any) -> float:
+    """An encoded target that is one number."""
+    assert not isinstance(target, tuple)
+    return float(target)

@@ -1,0 +1,70 @@
+"""What all tasks with scores share: range, unit and metrics."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr, spearmanr
+
+from lit_mtl.errors import ConfigError
+from lit_mtl.tasks import Regression, RegressionWithSpread
+from lit_mtl.tasks.scores import ScoreTask, correlations, histogram
+
+KINDS: list[type[Regression] | type[RegressionWithSpread]] = [Regression, RegressionWithSpread]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ends_that_are_not_declared_are_measured(
+    kind: type[Regression] | type[RegressionWithSpread],
+) -> None:
+    values = ["3", "-1.5", "nonsense", "7"]
+    for declared, expected in (
+        (kind(), (-1.5, 7.0)),
+        (kind(low=-5), (-5, 7.0)),
+        (kind(high=9), (-1.5, 9)),
+    ):
+        assert declared.is_open
+        with pytest.raises(ConfigError, match="not known before its data"):
+            _ = declared.range
+        found: ScoreTask = declared.resolve(values)
+        assert (found.range, found.is_open) == (expected, False)
+        with pytest.raises(ValueError, match="expected a number"):
+            found.encode("nonsense")
+    closed = kind(low=0, high=1)
+    assert closed.resolve(values) is closed
+
+
+def test_a_constant_column_has_no_range() -> None:
+    with pytest.raises(ConfigError, match=r"differ.*2 to 2"):
+        Regression().resolve(["2", "2.0"])
+    with pytest.raises(ConfigError, match="low=5"):
+        Regression(low=5).resolve(["2", "3"])
+
+
+def test_a_measured_range_is_no_other_output_but_a_declared_one_is() -> None:
+    one, other = Regression().resolve(["1", "5"]), Regression().resolve(["2", "3"])
+    assert one != other
+    assert one.same_outputs(other)
+    assert not one.same_outputs(Regression(low=1, high=5))
+
+
+def test_a_column_without_a_number_is_left_to_the_reader_of_its_lines() -> None:
+    task = Regression().resolve(["a", "b"])
+    with pytest.raises(ValueError, match="expected a number"):
+        task.encode("a")
+
+
+def test_correlations_agree_with_scipy_and_need_variation() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=50), random.normal(size=50).round(1)
+    found = correlations(torch.tensor(one), torch.tensor(other))
+    assert found["pearson"] == pytest.approx(pearsonr(one, other).statistic)
+    assert found["spearman"] == pytest.approx(spearmanr(one, other).statistic, abs=1e-5)
+    for values in (torch.zeros(3), torch.tensor([1.0, float("nan"), 2.0])):
+        assert correlations(values, torch.arange(3.0)) == {"pearson": None, "spearman": None}
+
+
+def test_a_histogram_counts_every_score_once() -> None:
+    bins = histogram(np.array([0.0, 0.1, 8.0, 7.9, 4.0]))
+    assert [b["count"] for b in bins] == [2, 0, 0, 0, 1, 0, 0, 2]
+    assert (bins[0]["from"], bins[-1]["to"]) == (0.0, 8.0)
+    assert histogram(np.array([2.0, 2.0])) == [{"from": 2.0, "to": 2.0, "count": 2}]
