@@ -31,6 +31,7 @@ _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 
 _TRAINER = "lit_mtl.commands.train"
 COMMANDS = {
+    "init": Command("look at files and write a config to begin with", "lit_mtl.commands.init"),
     "fit": Command("train on a config, then validate and test the best checkpoint", _TRAINER),
     "validate": Command("measure a checkpoint on the validation split", _TRAINER),
     "test": Command("measure a checkpoint on the test split", _TRAINER),

@@ -1,0 +1,361 @@
+"""`init`: looks at a user's files and writes a config to begin with, with its reasons."""
+
+import argparse
+import math
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from torch import nn
+
+from lit_mtl.commands.quiet import silence_upstream_notes
+from lit_mtl.data.corpus import Corpus
+from lit_mtl.data.inspection import Guess, guess, is_split_column, look_at, text_column
+from lit_mtl.data.joining import build_corpus
+from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
+from lit_mtl.data.prepared import Tokenize, tokenizing
+from lit_mtl.data.sources import Source, find_sources
+from lit_mtl.data.splits import SPLITS, Splitter
+from lit_mtl.data.tables import is_table, open_table, tables
+from lit_mtl.errors import ConfigError, DataError, MissingInputError
+from lit_mtl.files import write_atomically
+from lit_mtl.pretrained import PACKAGED, load_tokenizer, resolve
+from lit_mtl.tasks import task_from_spec
+from lit_mtl.tasks.base import Task
+
+_FEW = 200
+"""Labelled training sentences below which the backbone rests: too few to move millions of weights."""
+
+_SOME = 2000
+"""Below it the heads learn first, so that random heads do not tear at the backbone."""
+
+_STEPS = 300
+"""Optimizer steps that a run should have at least."""
+
+_RARE = 100
+"""Sentences of a label below which a split by shares of all sentences may miss it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What was found at a path.
+
+    Args:
+        source: the source as a config names it.
+        tasks: the fields of each task by name.
+        notes: task name, or column without one, to what was seen there.
+    """
+
+    source: Source
+    tasks: dict[str, dict[str, Any]]
+    notes: dict[str, str]
+
+
+def run(name: str, args: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        name: the command.
+        args: what stands behind it.
+    """
+    silence_upstream_notes()
+    options = _parser(name).parse_args(args)
+    output = Path(options.output or f"{Path(options.path).resolve().stem}.yaml")
+    if output.exists():
+        raise ConfigError(f"{output}: is there already. Name another file with --output")
+    findings = inspect(options.path)
+    text = config(findings, backbone=options.backbone, output=output)
+    write_atomically(output, text.encode("utf-8"))
+    print(f"{text}\nwritten to {output}; next:")
+    for command in ("check-data", "fit"):
+        print(f"  python -m lit_mtl {command} --config {output}")
+
+
+def inspect(path: str) -> Findings:
+    """Look at all columns of all tables at a path.
+
+    Raises:
+        MissingInputError: if there is nothing.
+        DataError: if nothing there could be learned.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise MissingInputError(f"{folder}: expected a folder or a table, found nothing")
+    columns: dict[str, str] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    notes: dict[str, str] = {}
+    found: dict[str, Any] = {"text": None, "split": None}
+    if not is_table(folder) and len(label_files(folder)) > 1:
+        table = open_label_folder(folder)
+        seen = guess(look_at(table)[LABEL])
+        _add(_label_name(folder), LABEL, seen, columns, tasks, notes)
+    for file in tables(folder):
+        _look_into(file, found, columns, tasks, notes)
+    if not tasks:
+        seen_columns = "; ".join(f"{name}: {why}" for name, why in notes.items()) or "no table"
+        raise DataError(
+            f"{path}: expected <label>.txt files, or a table with a column to learn from; found "
+            f"{seen_columns}"
+        )
+    return Findings(source=Source(path=path, tasks=columns, **found), tasks=tasks, notes=notes)
+
+
+def _look_into(
+    file: Path,
+    found: dict[str, Any],
+    columns: dict[str, str],
+    tasks: dict[str, dict[str, Any]],
+    notes: dict[str, str],
+) -> None:
+    table = open_table(file)
+    facts = look_at(table)
+    sentences = text_column(table, facts)
+    if table.column(("text", "sentence")) is None:
+        found["text"] = sentences
+    for column in table.columns:
+        if column == sentences:
+            continue
+        if is_split_column(facts[column]) and found["split"] is None:
+            found["split"] = column
+            notes[column] = "says the split of each row"
+        elif column in columns.values():
+            notes[column] = f"{file} has another column of this name, which is not read"
+        else:
+            _add(_task_name(column, tasks), column, guess(facts[column]), columns, tasks, notes)
+
+
+def _add(
+    name: str,
+    column: str,
+    seen: Guess,
+    columns: dict[str, str],
+    tasks: dict[str, dict[str, Any]],
+    notes: dict[str, str],
+) -> None:
+    if seen.task is None:
+        notes[column] = f"not learned, {seen.why}"
+        return
+    columns[name], tasks[name], notes[name] = column, seen.task, seen.why
+
+
+def _label_name(folder: Path) -> str:
+    return "sentiment" if set(label_files(folder)) <= {"positive", "negative", "neutral"} else LABEL
+
+
+def _task_name(column: str, tasks: dict[str, dict[str, Any]]) -> str:
+    """A column's name as a task may have it."""
+    name = re.sub(r"\W+", "_", column).strip("_").lower() or "task"
+    if name[0].isdigit() or hasattr(nn.ModuleDict(), name):
+        name = f"task_{name}"
+    while name in tasks:
+        name += "_"
+    return name
+
+
+def config(findings: Findings, *, backbone: str, output: Path) -> str:
+    """The config as text.
+
+    Args:
+        findings: what was found.
+        backbone: hub name, local folder, or `minilm`.
+        output: its file, for the commands in it.
+    """
+    tokenize, unit = _tokenize(backbone)
+    declared = {name: task_from_spec(fields) for name, fields in findings.tasks.items()}
+    corpus, fraction, stratify = _try_out(findings, declared, tokenize)
+    rows = max(corpus.counts["train"].values())
+    batch = 32 if rows >= 500 else 16 if rows >= 100 else 8
+    steps = math.ceil(len(corpus.splits["train"]) / batch)
+    lines = [
+        f"# Written by `python -m lit_mtl init` from what was found in {findings.source.path}.",
+        f"#   python -m lit_mtl check-data --config {output}",
+        f"#   python -m lit_mtl fit --config {output}",
+        "seed_everything: 0",
+        "data:",
+        "  sources:",
+        "    mine:",
+        *_source_lines(findings.source),
+        f"  batch_size: {batch}",
+        *_length_lines(corpus, unit),
+        *_split_lines(corpus, fraction, stratify),
+        *_contradiction_lines(corpus),
+        "tasks:",
+        *_task_lines(findings),
+        "model:",
+        f"  backbone: {_yaml(backbone)}",
+        *_rate_lines(backbone, rows),
+        *_plan_lines(rows),
+        "trainer:",
+        f"  # {steps} steps of {batch} sentences an epoch, and {_STEPS} steps at least in all",
+        f"  max_epochs: {min(30, max(3, math.ceil(_STEPS / steps)))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tokenize(backbone: str) -> tuple[Tokenize, str]:
+    """The backbone's own tokenizer if it is on this machine, else words."""
+    if Path(resolve(backbone)).is_dir():
+        return tokenizing(load_tokenizer(backbone)), "tokens"
+
+    def words(texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+        return [[0] * len(text.split()) for text in texts], [False] * len(texts)
+
+    return words, "words"
+
+
+def _try_out(
+    findings: Findings, tasks: dict[str, Task], tokenize: Tokenize
+) -> tuple[Corpus, float, str | None]:
+    """The corpus as a fit would have it, with shares that leave no split empty."""
+    found = find_sources({"mine": findings.source}, tasks)
+    sentences = 0
+    for fraction in (0.1, 0.2, 0.3):
+        with tempfile.TemporaryDirectory() as folder:
+            corpus = build_corpus(
+                found,
+                Path(folder),
+                tasks={name: _measurable(task) for name, task in tasks.items()},
+                splitter=Splitter(val_fraction=fraction, test_fraction=fraction),
+                tokenize=tokenize,
+                contradictions="drop",
+            )
+            rare = _rare_label(corpus)
+        if all(len(corpus.splits[split]) > 1 for split in SPLITS):
+            return corpus, fraction, rare if findings.source.split is None else None
+        sentences = sum(len(corpus.splits[split]) for split in SPLITS)
+    raise DataError(
+        f"{findings.source.path}: expected enough sentences for three splits; found {sentences}"
+    )
+
+
+def _measurable(task: Task) -> Task:
+    """The same without weights that a small training split could not give."""
+    fields = {k: v for k, v in task.spec().items() if k not in ("class_weights", "pos_weight")}
+    return task_from_spec(fields)
+
+
+def _rare_label(corpus: Corpus) -> str | None:
+    """A task that has a label with few sentences."""
+    for name, task in corpus.tasks.items():
+        column = corpus.splits["train"].data.column(f"target.{name}").drop_null()
+        if task.kind == "classification" and len(column):
+            counts = np.bincount(column.to_numpy(), minlength=task.output_dim)
+            if counts.min() < _RARE:
+                return name
+    return None
+
+
+def _source_lines(source: Source) -> list[str]:
+    lines = [f"      path: {_yaml(source.path)}", f"      tasks: {_yaml(source.tasks)}"]
+    if source.text is not None:
+        lines.append(f"      text: {_yaml(source.text)}  # the only column of sentences")
+    if source.split is not None:
+        lines.append(f"      split: {_yaml(source.split)}  # names the split of each row")
+    return lines
+
+
+def _length_lines(corpus: Corpus, unit: str) -> list[str]:
+    lengths = np.concatenate([corpus.lengths(split) for split in SPLITS])
+    most = int(np.quantile(lengths, 0.99, method="higher"))
+    needed = most if unit == "tokens" else math.ceil(1.5 * most) + 2
+    limit = min(512, max(16, math.ceil(needed / 8) * 8))
+    guessed = "" if unit == "tokens" else "; a word is taken for 1.5 tokens, check-data counts them"
+    return [
+        f"  # 99 % of the sentences have at most {most} {unit}{guessed}",
+        f"  max_length: {limit}",
+    ]
+
+
+def _split_lines(corpus: Corpus, fraction: float, stratify: str | None) -> list[str]:
+    sizes = ", ".join(f"{split} {len(corpus.splits[split]):,}" for split in SPLITS)
+    lines = [
+        f"  # sentences: {sizes}",
+        f"  val_fraction: {fraction}",
+        f"  test_fraction: {fraction}",
+    ]
+    if stratify is not None:
+        lines.append(f"  stratify: {stratify}  # a label is rare: each split gets its share of it")
+    return lines
+
+
+def _contradiction_lines(corpus: Corpus) -> list[str]:
+    found = {n: r.contradictory for n, r in corpus.readings.items() if r.contradictory}
+    if not found:
+        return []
+    counts = ", ".join(f"{count:,} for {name}" for name, count in found.items())
+    return [
+        f"  # sentences with several labels: {counts}; check-data names them",
+        "  contradictions: drop",
+    ]
+
+
+def _task_lines(findings: Findings) -> list[str]:
+    lines = []
+    for name, why in findings.notes.items():
+        lines.append(f"  # {name}: {_one_line(why)}")
+        if name in findings.tasks:
+            lines.append(f"  {name}: {_yaml(findings.tasks[name])}")
+    return lines
+
+
+def _rate_lines(backbone: str, rows: int) -> list[str]:
+    if rows < _FEW:
+        return [
+            "  # with the backbone at rest: 1e-3 for the heads, 5e-4 for the projection",
+            "  lr: 1.0e-4",
+        ]
+    if backbone == PACKAGED:
+        return ["  # a small encoder takes more than a large one", "  lr: 1.0e-4"]
+    return ["  # usual for encoders of the size of BERT (1e-5 to 5e-5)", "  lr: 2.0e-5"]
+
+
+def _plan_lines(rows: int) -> list[str]:
+    if rows < _FEW:
+        return [
+            f"# {rows:,} labelled training sentences are few: projection and heads learn, the rest rests",
+            "freezing:",
+            "  stages:",
+            "    - {name: backbone_frozen, freeze: [backbone]}",
+        ]
+    if rows < _SOME:
+        return [
+            f"# with {rows:,} labelled training sentences the heads learn first, then everything",
+            "freezing:",
+            "  stages:",
+            "    - {name: probe, freeze: [backbone], until_epoch: 1}",
+            "    - {name: finetune, warmup_steps: 20}",
+        ]
+    return [f"# {rows:,} labelled training sentences are enough to train everything: no freezing"]
+
+
+def _yaml(value: object) -> str:
+    """A value on one line."""
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _one_line(text: str) -> str:
+    """Text from the user's files as it may stand in a comment."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m lit_mtl {name}",
+        description="Look at files of sentences and write a config to begin with.",
+    )
+    parser.add_argument("path", help="a folder of <label>.txt files or tables, or a table")
+    parser.add_argument("--output", help="the config to write; default: named like the path")
+    parser.add_argument(
+        "--backbone",
+        default="bert-base-uncased",
+        help=f"hub name, local folder, or {PACKAGED} (default: %(default)s)",
+    )
+    return parser

@@ -1,0 +1,210 @@
+"""Looks at tables of unknown columns: which holds the sentences, and what the others could teach."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lit_mtl.data.splits import split_of_name
+from lit_mtl.data.tables import TEXT_COLUMNS, Table
+from lit_mtl.errors import DataError
+from lit_mtl.tasks.cells import read_number, split_cell
+
+_MOST_LABELS = 50
+"""Different values of a column of labels at most; more are names or free text."""
+
+_MOST_LEVELS = 11
+"""Different whole numbers of an ordered scale at most, as of 0 to 10."""
+
+_DISTINCT = 1000
+"""Different values that are kept of a column."""
+
+
+@dataclass(kw_only=True)
+class ColumnFacts:
+    """What the cells of a column look like.
+
+    Args:
+        filled: cells with something in them.
+        words: words in all of them.
+        numbers: cells that are a number.
+        whole: cells that are a whole number.
+        lists: cells that are a JSON array, or several values separated by `|`.
+        number_lists: those whose values are all numbers.
+        splits: cells that name a split.
+        low: the least number.
+        high: the largest number.
+        distinct: the different cells, as long as there are not too many.
+        values: the different values within lists, likewise.
+    """
+
+    filled: int = 0
+    words: int = 0
+    numbers: int = 0
+    whole: int = 0
+    lists: int = 0
+    number_lists: int = 0
+    splits: int = 0
+    low: float = float("inf")
+    high: float = float("-inf")
+    distinct: dict[str, int] = field(default_factory=dict)
+    values: set[str] = field(default_factory=set)
+
+    def add(self, cell: str) -> None:
+        """Look at one more cell that is not blank."""
+        self.filled += 1
+        self.words += len(cell.split())
+        self.splits += split_of_name(cell) is not None
+        if len(self.distinct) <= _DISTINCT:
+            self.distinct[cell] = self.distinct.get(cell, 0) + 1
+        number = _number(cell)
+        if number is not None:
+            self.numbers += 1
+            self.whole += number.is_integer()
+            self._widen(number)
+        elif cell.startswith("[") or "|" in cell:
+            self._add_list(cell)
+
+    def _widen(self, number: float) -> None:
+        self.low, self.high = min(self.low, number), max(self.high, number)
+
+    def _add_list(self, cell: str) -> None:
+        try:
+            parts = split_cell(cell)
+        except ValueError:
+            return
+        self.lists += 1
+        numbers = [_number(part) for part in parts]
+        known = [number for number in numbers if number is not None]
+        if len(known) == len(parts):
+            self.number_lists += 1
+            for number in known:
+                self._widen(number)
+        elif len(self.values) <= _DISTINCT:
+            self.values.update(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What a column could teach.
+
+    Args:
+        task: the fields of a task, `kind` among them; None if nothing.
+        why: what was seen, in words.
+    """
+
+    task: dict[str, Any] | None
+    why: str
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return read_number(cell)
+    except ValueError:
+        return None
+
+
+def look_at(table: Table) -> dict[str, ColumnFacts]:
+    """Facts about each column of a table, which is read once."""
+    facts = {name: ColumnFacts() for name in table.columns}
+    for record in table.read(table.columns):
+        for name, cell in zip(table.columns, record.cells, strict=True):
+            if text := (cell or "").strip():
+                facts[name].add(text)
+    return facts
+
+
+def text_column(table: Table, facts: dict[str, ColumnFacts]) -> str:
+    """The column of the sentences: by its name, or the only one with several words a cell.
+
+    Raises:
+        DataError: if that is not one column.
+    """
+    if (named := table.column(TEXT_COLUMNS)) is not None:
+        return named
+    wordy = [n for n, f in facts.items() if f.filled and f.words / f.filled >= 3 and not f.numbers]
+    if len(wordy) != 1:
+        found = ", ".join(wordy) or "none"
+        raise DataError(
+            f"{table.path}:1: expected one column of sentences; found {found} with three words a cell "
+            f"or more out of {', '.join(table.columns)}. Name it `text`"
+        )
+    return wordy[0]
+
+
+def guess(facts: ColumnFacts) -> Guess:
+    """The kind of task that the cells of a column suggest."""
+    if not facts.filled:
+        return Guess(task=None, why="it is empty")
+    if facts.lists and facts.lists + facts.numbers == facts.filled:
+        return _guess_lists(facts)
+    if facts.lists and not facts.numbers and len(facts.values) <= _MOST_LABELS:
+        return _multilabel(facts)
+    if facts.numbers == facts.filled:
+        return _guess_numbers(facts)
+    return _guess_labels(facts)
+
+
+def _guess_lists(facts: ColumnFacts) -> Guess:
+    if facts.number_lists + facts.numbers == facts.filled:
+        return Guess(
+            task={"kind": "regression_with_spread", "low": facts.low, "high": facts.high},
+            why=f"several numbers a cell, from {facts.low:g} to {facts.high:g}",
+        )
+    return _multilabel(facts)
+
+
+def _multilabel(facts: ColumnFacts) -> Guess:
+    found = {*facts.values, *(cell for cell in facts.distinct if _is_single(cell))}
+    return Guess(
+        task={"kind": "multilabel"}, why=f"lists of {len(found)} labels: {_some(sorted(found))}"
+    )
+
+
+def _is_single(cell: str) -> bool:
+    return not cell.startswith("[") and "|" not in cell
+
+
+def _guess_numbers(facts: ColumnFacts) -> Guess:
+    span = f"{facts.filled:,} numbers from {facts.low:g} to {facts.high:g}"
+    kinds = len(facts.distinct)
+    if facts.low == facts.high:
+        return Guess(task=None, why=f"it is always {facts.low:g}")
+    whole = facts.whole == facts.numbers
+    if whole and kinds == facts.filled and facts.high - facts.low == facts.filled - 1:
+        return Guess(task=None, why="it counts the rows")
+    if whole and kinds == 2:
+        return _guess_labels(facts)
+    if whole and kinds <= _MOST_LEVELS and facts.high - facts.low < _MOST_LEVELS:
+        levels = {"low": int(facts.low), "high": int(facts.high)}
+        return Guess(task={"kind": "ordinal", **levels}, why=f"{span}, {kinds} whole ones")
+    return Guess(task={"kind": "regression", "low": facts.low, "high": facts.high}, why=span)
+
+
+def _guess_labels(facts: ColumnFacts) -> Guess:
+    kinds = len(facts.distinct)
+    if kinds > _MOST_LABELS or kinds > max(2, facts.filled / 2):
+        more = "more than " if kinds > _DISTINCT else ""
+        return Guess(
+            task=None, why=f"{more}{min(kinds, _DISTINCT):,} different values are no labels"
+        )
+    if kinds < 2:
+        return Guess(task=None, why=f"it is always {next(iter(facts.distinct))!r}")
+    counts = facts.distinct
+    task: dict[str, Any] = {"kind": "classification"}
+    if max(counts.values()) > 3 * min(counts.values()):
+        task["class_weights"] = "balanced"
+    shown = ", ".join(f"{label} {count:,}" for label, count in _first(counts.items()))
+    return Guess(task=task, why=f"{kinds} labels: {shown}")
+
+
+def _first(items: Any) -> Iterator[Any]:
+    return (item for _, item in zip(range(8), items, strict=False))
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+
+
+def is_split_column(facts: ColumnFacts) -> bool:
+    """Whether every cell names a split, and at least two are named."""
+    return facts.filled > 0 and facts.splits == facts.filled and len(facts.distinct) >= 2
