@@ -152,6 +152,39 @@ def test_f6_two_processes_never_hang_and_resume_exactly(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("place", ["setup", "sanity", "validation", "test"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_f6_a_signal_outside_of_the_steps_ends_both_processes(
+    place: str, rank: int, fit: list[str], reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    words = [*fit, *fault(what="SIGTERM", place=place, rank=rank)]
+    assert run(words, folder) == 143, (folder / "output.txt").read_text()
+    assert (folder / "output.txt").read_text().count("lit_mtl fit: stopped by SIGTERM") == 1
+    assert run(words, folder) == 0, (folder / "output.txt").read_text()
+    assert_same_end(folder, reference)
+
+
+@pytest.mark.faults
+def test_f5_two_interrupts_to_two_processes_leave_at_once(
+    fit: list[str], reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    words = fit
+    for rank in (0, 1):
+        words = [
+            *words,
+            *fault(what="SIGINT", rank=rank, step=5, marker=f"rank_{rank}", times=2),
+        ]
+    assert run(words, folder) == 130, (folder / "output.txt").read_text()
+    newest, _ = newest_valid(run_folder(folder) / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step_4.ckpt"
+    assert run(words, folder) == 0, (folder / "output.txt").read_text()
+    assert_same_end(folder, reference)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("rank", [0, 1])
 def test_f12_what_is_not_a_number_on_one_process_stops_both(
     rank: int, fit: list[str], tmp_path: Path

@@ -218,6 +218,38 @@ def test_f5_one_interrupt_saves_and_a_second_leaves_at_once(
         assert_same_end(folder, reference)
 
 
+@pytest.mark.parametrize(("what", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_to_the_whole_group_ends_as_one_to_the_process_alone(
+    what: str, code: int, fit: list[str], reference: Path, tmp_path: Path
+) -> None:
+    """Terminals and schedulers send it to the workers as well, whose batches the step waits for."""
+    folder = work_folder(tmp_path / "run")
+    words = [*fit, "--data.num_workers=2", *fault(what=what, step=6, group="true")]
+    assert run(words, folder) == code, (folder / "output.txt").read_text()
+    output = (folder / "output.txt").read_text()
+    assert f"stopped by {what}. Saved" in output
+    assert "Traceback" not in output
+    found = newest_valid(run_folder(folder) / "checkpoints")[0]
+    assert found is not None
+    assert found.name == "step_6.ckpt"
+    assert run(words, folder) == 0
+    assert_same_end(folder, reference)
+
+
+def test_what_fails_because_of_a_signal_ends_with_its_code(
+    fit: list[str], reference: Path, tmp_path: Path
+) -> None:
+    """A cgroup's SIGTERM reaches the workers too: the batch that is waited for never comes."""
+    folder = work_folder(tmp_path / "run")
+    words = [*fit, "--data.num_workers=1", "--trainer.callbacks+=tests.faults.StoppedWorker"]
+    assert run(words, folder) == 143, (folder / "output.txt").read_text()
+    output = (folder / "output.txt").read_text()
+    assert "stopped by SIGTERM. Not saved at this step (" in output
+    assert "Traceback" not in output
+    assert run([*fit, "--data.num_workers=1"], folder) == 0
+    assert_same_end(folder, reference)
+
+
 def test_f7_a_failed_write_ends_with_74_and_the_last_state_is_good(
     fit: list[str], reference: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ from lit_mtl.errors import ConfigError, LitMTLError
 from lit_mtl.files import locked
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
+from lit_mtl.signals import STOP_REQUESTS
 from lit_mtl.tasks import AnyTask, task_from_spec
 
 _ENVIRONMENT = "LIT_MTL"
@@ -242,7 +243,7 @@ def run(name: str, args: Sequence[str]) -> None:
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
-        if "DataLoader" not in str(error):
+        if "DataLoader" not in str(error) or STOP_REQUESTS.noted:
             raise
         raise LitMTLError(
             f"A worker that makes batches has failed ({str(error).splitlines()[0]}). "
