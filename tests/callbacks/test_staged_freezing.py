@@ -7,6 +7,8 @@ from typing import Any, cast
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import distributed
 from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, Dataset
 
@@ -348,6 +350,18 @@ def test_a_plateau_on_an_unknown_metric_is_refused(tiny_bert: Path) -> None:
     stages = [Stage(name="one", until_plateau=Plateau(monitor="val/nothing")), Stage(name="two")]
     with pytest.raises(ConfigError, match=r"'one'.*'val/nothing'.*val/selection"):
         fit(tiny_bert, stages, epochs=1)
+
+
+@pytest.mark.parametrize("stages", [[], [Stage(name="top", freeze=("backbone.embeddings",))]])
+def test_fsdp_is_refused_by_name(tiny_bert: Path, stages: list[Stage]) -> None:
+    module, spy = MultiTaskModule(str(tiny_bert)), Spy()
+    trainer = trainer_of(stages, spy, max_epochs=1, strategy=ModelParallelStrategy(), devices=1)
+    try:
+        with pytest.raises(ConfigError, match="ModelParallelStrategy is not supported"):
+            trainer.fit(module, datamodule=example_data(tiny_bert))
+    finally:
+        distributed.destroy_process_group()
+    assert not spy.steps
 
 
 def test_a_plan_that_does_not_fit_is_refused_before_the_first_batch(tiny_bert: Path) -> None:

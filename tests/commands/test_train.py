@@ -13,6 +13,9 @@ from lit_mtl.optim.schedules import WarmupDecay
 from tests.conftest import EXAMPLE_FILES, Run
 
 
+STRATEGIES = "lightning.pytorch.strategies"
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     path = run / "checkpoints" / "last.ckpt"
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
@@ -101,19 +104,27 @@ def test_a_checkpoint_is_continued_by_the_same_settings_only(
     newest = RUNS / "version_1" / "checkpoints" / "last.ckpt"
     assert torch.load(newest, weights_only=True)["global_step"] == 10
     capsys.readouterr()
+    backbone = next(word for word in fit_arguments if "backbone" in word).partition("=")[2]
     for change, message in (
         ("--trainer.max_epochs=4", "trainer.max_epochs: 2 there, 4 here"),
         ("--model.lr=2e-3", "model.lr: 0.001 there, 0.002 here"),
         ("--seed_everything=1", "seed_everything: 0 there, 1 here"),
+        ("--freezing.eval_mode=false", "freezing.eval_mode: True there, False here"),
+        ("--data.max_length=9", "data.max_length: 128 there, 9 here"),
+        ("--trainer.precision=bf16-mixed", "trainer.precision: None there, 'bf16-mixed' here"),
+        ("--trainer.gradient_clip_val=1", "gradient_clip_val: None there, 1"),
+        ("--trainer.callbacks.init_args.step=6", "callbacks.Fault: [{'what': 'SIGTERM',"),
         ("--data.batch_size=4", "data.batch_size: 8 there, 4 here"),
         ("--trainer.accumulate_grad_batches=2", "accumulate_grad_batches: 1 there, 2 here"),
-        ("--freezing.stages=[{name: all}]", "freezing.stages"),
-        ("--model.backbone=minilm", "backbone"),
-        ("--model.pooling=max", "architecture"),
-        ("--tasks.score.weight=2", "weight=2"),
+        ("--freezing.stages=[{name: all}]", "freezing.stages: [] there, [{'name': 'all', "),
+        ("--model.backbone=minilm", f"backbone: {backbone}; this run has minilm"),
+        ("--model.pooling=max", "architecture.pooling: mean; this run has max"),
+        ("--tasks.score.weight=2", "weight=1.0"),
     ):
-        assert lit_mtl("fit", *fit_arguments, "--ckpt_path", last, change) == 2
-        assert message in capsys.readouterr().err
+        words = [*fit_arguments, "--ckpt_path", last]
+        words += [*stop, change] if "callbacks" in change else [change]
+        assert lit_mtl("fit", *words) == 2, change
+        assert message in capsys.readouterr().err, change
 
 
 def test_without_a_logger_nothing_is_written_beside_the_checkpoints(
@@ -305,6 +316,8 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--data.max_length=1"], 2, "`max_length`"),
         (["--tasks", "{type: {kind: classification}}"], 2, "'type'"),
         (["--trainer.devices=0"], 2, "devices"),
+        (["--trainer.strategy=fsdp2"], 2, "strategy='fsdp2'"),
+        ([f"--trainer.strategy.class_path={STRATEGIES}.FSDPStrategy"], 2, "`fsdp` requires a GPU"),
         (["--tasks.score.low=5"], 2, "low=5.0, high=4.0"),
     ],
 )

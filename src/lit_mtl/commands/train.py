@@ -151,7 +151,13 @@ class LitMTLCLI(LightningCLI):
         self.trainer_defaults = {"callbacks": callbacks}
         plugins = self._get(self.config_init, "trainer.plugins") or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
-        return super().instantiate_trainer(**kwargs, plugins=[*plugins, DurableCheckpointIO()])
+        plugins = [*plugins, DurableCheckpointIO()]
+        try:
+            return super().instantiate_trainer(**kwargs, plugins=plugins)
+        except LitMTLError:
+            raise
+        except (ValueError, TypeError) as error:  # what Lightning says of its own arguments
+            raise ConfigError(str(error)) from error
 
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
