@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,37 @@ def test_f1_resume_is_exact_from_every_step(
     variant: str, fit_arguments: list[str], tmp_path: Path
 ) -> None:
     """Also F17 and law 6: the stages begin at steps 3 and 7."""
-    words = ["fit", *fit_arguments, TRACE, *VARIANTS[variant]]
+    assert_exact_from_every_step([*fit_arguments, *VARIANTS[variant]], tmp_path, run)
+
+
+@pytest.mark.faults
+def test_f1_through_the_module_in_fresh_interpreters(
+    fit_arguments: list[str], tmp_path: Path
+) -> None:
+    """The same as a user does it: `python -m lit_mtl fit --ckpt_path` for each step."""
+    assert_exact_from_every_step(
+        [*fit_arguments, *VARIANTS["staged freezing"]], tmp_path, interpreted
+    )
+
+
+def interpreted(words: Sequence[str | Path], folder: Path) -> int:
+    """Run a command in an interpreter of its own."""
+    with (folder / "output.txt").open("a") as output:
+        return subprocess.run(
+            [sys.executable, "-m", "lit_mtl", *words],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+            stdout=output,
+            stderr=output,
+            check=False,
+        ).returncode
+
+
+def assert_exact_from_every_step(
+    arguments: Sequence[str], tmp_path: Path, run: Callable[[Sequence[str | Path], Path], int]
+) -> None:
+    """Continue a run from each of its steps: every entry, trace and scalar is that of the whole."""
+    words = ["fit", *arguments, TRACE]
     whole = work_folder(tmp_path / "whole")
     assert run([*words, "--checkpoint.every_n_steps=1", "--checkpoint.keep=100"], whole) == 0
     expected, trace = last_state(run_folder(whole)), trace_of(whole)
@@ -313,10 +343,7 @@ def test_f7_a_full_temporary_folder_does_not_matter(
     with (small_disk / "filler").open("wb") as file, suppress(OSError):
         file.write(bytes(3_000_000))
     monkeypatch.setenv("TMPDIR", str(small_disk))
-    words = [sys.executable, "-m", "lit_mtl", *fit[:-1]]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    assert interpreted(fit[:-1], folder) == 0, (folder / "output.txt").read_text()
 
 
 @pytest.mark.parametrize("how", DAMAGES)

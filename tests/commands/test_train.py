@@ -1,6 +1,7 @@
 """The Trainer's commands as a user gives them, in this process."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -187,17 +188,42 @@ def test_the_saved_config_reproduces_its_run(lit_mtl: Run, fit_arguments: list[s
 
 
 def test_test_and_validate_give_the_numbers_that_fit_reported(
-    lit_mtl: Run, fit_arguments: list[str], tmp_path: Path
+    lit_mtl: Run, fit_arguments: list[str], tiny_bert: Path, tmp_path: Path
 ) -> None:
+    """Also where the backbone is gone that the network began with."""
+    backbone = shutil.copytree(tiny_bert, tmp_path / "backbone")
+    fit_arguments = [*fit_arguments, f"--model.backbone={backbone}"]
     assert lit_mtl("fit", *fit_arguments) == 0
+    shutil.rmtree(backbone)
     reported = json.loads((RUNS / "version_0" / "results.json").read_text())["results"]
     best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
-    without_backbone = [word for word in fit_arguments if "max_epochs" not in word]
+    without_epochs = [word for word in fit_arguments if "max_epochs" not in word]
     for number, (command, split) in enumerate([("validate", "val"), ("test", "test")], start=1):
-        gone = "--model.backbone=/nowhere/at/all"
-        assert lit_mtl(command, *without_backbone, gone, "--ckpt_path", best) == 0
+        assert lit_mtl(command, *without_epochs, "--ckpt_path", best) == 0
         found = json.loads((RUNS / f"version_{number}" / "results.json").read_text())["results"]
         assert found == {split: reported[split]}
+
+
+def test_measuring_another_model_than_the_checkpoints_is_refused(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line and in a config; what nobody asks for comes from the checkpoint."""
+    assert lit_mtl("fit", *fit_arguments, "--model.pooling=max") == 0
+    best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
+    data = [word for word in fit_arguments if word.startswith("--data")]
+    Path("other.yaml").write_text("model: {pooling: cls}\n")
+    for command in ("validate", "test", "predict"):
+        for words, message in (
+            (["--model.pooling=mean"], "pooling='max'; `model.pooling` asks for 'mean'"),
+            (["--config=other.yaml"], "pooling='max'; `model.pooling` asks for 'cls'"),
+            (["--model.backbone=minilm"], "`model.backbone` asks for 'minilm'"),
+            (["--model.embedding_dim=8"], "embedding_dim=256; `model.embedding_dim` asks for 8"),
+        ):
+            capsys.readouterr()
+            assert lit_mtl(command, *data, *words, "--ckpt_path", best) == 2
+            assert message in capsys.readouterr().err
+    assert lit_mtl("test", *data, "--model.pooling=max", "--ckpt_path", best) == 0
+    assert lit_mtl("test", *data, "--ckpt_path", best) == 0
 
 
 def test_predict_writes_one_line_a_sentence_in_order(

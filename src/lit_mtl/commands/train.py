@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,31 @@ class LitMTLCLI(LightningCLI):
         """Build everything; from a checkpoint, network and tokenizer come with it."""
         super().instantiate_classes()
         if self.subcommand and self.checkpoint is not None:
-            self.model.restore(read_checkpoint(self.checkpoint)[SPEC_KEY])
+            spec = read_checkpoint(self.checkpoint)[SPEC_KEY]
+            if self.subcommand != "fit":
+                self._refuse_another_model(spec)
+            self.model.restore(spec)
+
+    def _refuse_another_model(self, spec: Mapping[str, Any]) -> None:
+        """What is asked for must be what the checkpoint holds; what is not asked for comes from it.
+
+        Raises:
+            ConfigError: naming the option with both values.
+        """
+        options = self.config[self.subcommand].model
+        described = {"backbone": spec.get("backbone"), **spec.get("architecture", {})}
+        held = {name: value for name, value in described.items() if name in options}
+        # what differs where these are the defaults was asked for, in whatever way
+        self._parser(self.subcommand).set_defaults(
+            {f"model.{name}": value for name, value in held.items()}
+        )
+        asked = self.parser.parse_args(sys.argv[1:])[self.subcommand].model
+        for name, value in held.items():
+            if asked[name] != value:
+                raise ConfigError(
+                    f"{self.checkpoint}: holds a model with {name}={value!r}; "
+                    f"`model.{name}` asks for {asked[name]!r}. Leave the option out"
+                )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has."""
