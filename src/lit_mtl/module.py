@@ -268,6 +268,12 @@ class MultiTaskModule(LightningModule):
         if self._network is None:
             self.restore(spec)
             return
+        self.network.check_state(
+            {
+                name.removeprefix("_network."): value
+                for name, value in checkpoint["state_dict"].items()
+            }
+        )
         own = self.network.spec()
         if self.trainer.training:
             # a restored network has the checkpoint's own; what was asked for must agree with it

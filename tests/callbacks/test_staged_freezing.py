@@ -6,21 +6,25 @@ from typing import Any, cast
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import distributed
 from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, Dataset
 
+from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import Batch
 from lit_mtl.errors import ConfigError
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage
+from lit_mtl.optim.schedules import WarmupDecay
 from lit_mtl.optim.selectors import select
 from lit_mtl.tasks import Regression
-from tests.conftest import example_data
+from tests.conftest import Run, example_data
 from tests.model.families import FAMILIES, family_config
+from tests.runs import run_folder, scalars_of
 
 THREE = [
     Stage(name="probe", freeze=("backbone",), until_epoch=1),
@@ -344,6 +348,40 @@ def test_a_stage_ends_when_its_metric_stops_improving(tiny_bert: Path) -> None:
     backbone = names(module, "backbone")
     thawed = [bool(backbone & step["trainable"]) for step in spy.steps]
     assert thawed == [False] * 3 * STEPS + [True] * STEPS
+
+
+def test_tensorboard_shows_stage_trainable_parameters_and_every_rate_at_each_step(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    stages = [
+        {"name": "heads", "freeze": ["backbone"], "until_step": 3},
+        {"name": "all", "until_step": 7, "warmup_steps": 2, "lr_scale": 0.5},
+        {"name": "top", "freeze": ["backbone.embeddings"]},
+    ]
+    Path("plan.yaml").write_text(yaml.safe_dump({"freezing": {"stages": stages}}))
+    assert lit_mtl("fit", *fit_arguments, "--config=plan.yaml") == 0
+    scalars = scalars_of(run_folder(Path()))
+    assert [value for _, value in scalars["stage/index"]] == [0] * 3 + [1] * 4 + [2] * 3
+    trainable = [value for _, value in scalars["stage/trainable_parameters"]]
+    weights = load_checkpoint(run_folder(Path()) / "checkpoints" / "last.ckpt").network
+    sizes = {
+        part: sum(
+            parameter.numel()
+            for name, parameter in weights.named_parameters()
+            if weights.places()[name].part in part
+        )
+        for part in ("embeddings", "embeddings layer_0 layer_1")
+    }
+    total = sum(parameter.numel() for parameter in weights.parameters())
+    probe, top = total - sizes["embeddings layer_0 layer_1"], total - sizes["embeddings"]
+    assert trainable == [probe] * 3 + [total] * 4 + [top] * 3
+    course = WarmupDecay(total_steps=10, warmup_fraction=0.1, shape="linear")
+    scale = [1.0] * 3 + [0.5] * 4 + [1.0] * 3
+    climbed = [1.0] * 3 + [1 / 3, 2 / 3] + [1.0] * 5
+    for part, peak in {"heads.score": 1e-2, "layer_0": 1e-3 * 0.95**2}.items():
+        thawed = climbed if part == "layer_0" else [1.0] * 10
+        expected = {n: peak * course(n) * scale[n] * thawed[n] for n in range(10)}
+        assert dict(scalars[f"lr/{part}/decay"]) == pytest.approx(expected), part
 
 
 def test_a_plateau_on_an_unknown_metric_is_refused(tiny_bert: Path) -> None:
