@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-LIMIT = 120.0
+LIMIT = 300.0
 """Seconds after which a process counts as hanging."""
 
 LEFT_BEHIND = 20.0

@@ -284,7 +284,9 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(
 
 def test_one_place_alone_reads_pickles_and_no_shell_is_used() -> None:
     """`checkpoints.read_checkpoint` is the only caller of `torch.load`, without the unsafe mode."""
-    unsafe = re.compile(r"torch\.load\(|pickle|shell=True|os\.system|weights_only=False|(?<!\.)\b(?:eval|exec)\(")
+    unsafe = re.compile(
+        r"torch\.load\(|pickle|shell=True|os\.system|weights_only=False|(?<!\.)\b(?:eval|exec)\("
+    )
     found = [
         (path.name, line.strip())
         for path in sorted((ROOT / "src").rglob("*.py"))

@@ -113,7 +113,9 @@ def _run(command: str, args: Sequence[str]) -> None:
         raise
     except Exception as error:
         if STOP_REQUESTS.noted:  # workers and other processes may have been stopped before
-            raise Stopped(STOP_REQUESTS.noted, f"Not saved at this step ({error!r:.200})") from error
+            raise Stopped(
+                STOP_REQUESTS.noted, f"Not saved at this step ({error!r:.200})"
+            ) from error
         if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
             raise StorageError(str(error)) from error
         raise

@@ -221,10 +221,9 @@ def test_f4_sigterm_ends_with_143_and_nothing_is_lost(
     folder = work_folder(tmp_path / "run")
     step = 6 if place == "step" else 0
     words = [*fit, *fault(what="SIGTERM", place=place, step=step)]
-    begun = time.monotonic()
     code = run(words, folder)
     assert code == 143, (folder / "output.txt").read_text()
-    assert time.monotonic() - begun < 30
+    assert time.time() - (folder / "fault_done").stat().st_mtime < 30
     output = (folder / "output.txt").read_text()
     assert "lit_mtl fit: stopped by SIGTERM" in output
     assert "Traceback" not in output
@@ -416,9 +415,11 @@ def test_f19_measuring_and_predicting_leave_the_checkpoints_alone(
     fit_arguments: list[str], fit: list[str], tmp_path: Path
 ) -> None:
     folder = work_folder(tmp_path / "run")
-    assert run([*fit, *fault(what="SIGKILL", step=7)], folder) == 137
+    crash = ["--checkpoint.every_n_steps=2", *fault(what="SIGKILL", place="half_written", step=7)]
+    assert run([*fit, *crash], folder) == 137
     checkpoints = run_folder(folder) / "checkpoints"
     before = hashes(checkpoints)
+    assert any(name.startswith(".partial") for name in before)
     data = [word for word in fit_arguments if word.startswith("--data")]
     for name in ("best.ckpt", "last.ckpt"):
         path = [f"--ckpt_path={checkpoints / name}", "--trainer.enable_progress_bar=false"]
@@ -426,6 +427,7 @@ def test_f19_measuring_and_predicting_leave_the_checkpoints_alone(
         assert run(["test", *data, *path], folder) == 0
         output = f"--predictions.output={name}.jsonl"
         assert run(["predict", *data, *path, output], folder) == 0
+        assert run(["embed", path[0], "A sentence."], folder) == 0
     assert hashes(checkpoints) == before
 
 
@@ -468,6 +470,12 @@ def test_states_are_kept_by_their_number_and_best_weights_as_long_as_they_are_na
     assert {path.name for path in checkpoints.glob("best_*.ckpt")} == named
     for path in checkpoints.glob("*.ckpt"):
         assert verify(path) is not None
+    for path in checkpoints.glob("step_*.json"):
+        manifest = json.loads(path.read_text())
+        state = torch.load(path.with_suffix(".ckpt"), weights_only=True)
+        assert manifest["step"] == state["global_step"] == int(path.stem[5:])
+        assert manifest["data"] == state["SentimentDataModule"]["fingerprint"]
+        assert (manifest["schema"], len(manifest["sha256"])) == (1, 64)
     scores = [value for _, value in scalars_of(run_folder(folder))["val/selection"]]
     best = json.loads(manifest_of((checkpoints / "best.ckpt").resolve()).read_text())
     assert best["val/selection"] == pytest.approx(max(scores))

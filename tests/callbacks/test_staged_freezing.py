@@ -197,7 +197,8 @@ def test_a_later_stage_alone_sets_the_same_flags_and_modes(tiny_bert: Path) -> N
 
 
 def test_a_thaw_warms_up_its_own_groups_and_no_others(tiny_bert: Path) -> None:
-    _, spy, _ = fit(tiny_bert, THREE, epochs=2)
+    with pytest.warns(UserWarning, match=r"ends at step 10, before these stages begin: 'again'"):
+        _, spy, _ = fit(tiny_bert, THREE, epochs=2)
     warmup_of_run = 1  # a tenth of ten steps
     rates = [step["rates"] for step in spy.steps]
     for name, rate in rates[warmup_of_run].items():
@@ -226,6 +227,32 @@ def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) 
     embeddings = module.network.encoder.backbone.transformer.get_submodule("embeddings")
     ids = torch.arange(5, 15).unsqueeze(0)
     assert torch.equal(embeddings(input_ids=ids), embeddings(input_ids=ids))
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_a_frozen_prefix_stays_deterministic_after_other_commands(
+    tiny_bert: Path, command: str
+) -> None:
+    """Law 11; Lightning's own callback freezes anew in `setup` of a test."""
+    stages = [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[:1/2]"))]
+    module, spy, trainer = fit(tiny_bert, stages, epochs=1)
+    assert spy.steps
+    before = flags_and_modes(module)
+    run: Callable[..., Any] = getattr(trainer, command)
+    run(module, datamodule=example_data(tiny_bert))
+    assert flags_and_modes(module) == before
+    prefix = module.network.encoder.backbone.transformer
+    seen: list[torch.Tensor] = []
+    layers = list(prefix.get_submodule("encoder.layer").children())
+    for layer in layers:
+        layer.register_forward_hook(
+            lambda _m, _i, out: seen.append(out[0] if isinstance(out, tuple) else out)
+        )
+    ids = torch.arange(5, 15).unsqueeze(0)
+    for _ in range(2):
+        prefix(input_ids=ids)
+    assert torch.equal(seen[0], seen[2]), "the frozen layer has no dropout"
+    assert not torch.equal(seen[1], seen[3]), "the one above it has"
 
 
 class CallsTrain(Callback):
@@ -400,6 +427,12 @@ def test_fsdp_is_refused_by_name(tiny_bert: Path, stages: list[Stage]) -> None:
     finally:
         distributed.destroy_process_group()
     assert not spy.steps
+
+
+def test_a_stage_that_would_end_before_it_begins_is_refused(tiny_bert: Path) -> None:
+    stages = [Stage(name="one", until_step=6), Stage(name="two", until_epoch=1), Stage(name="all")]
+    with pytest.raises(ConfigError, match=r"'two': ends at step 5, not behind step 6"):
+        fit(tiny_bert, stages)
 
 
 def test_a_plan_that_does_not_fit_is_refused_before_the_first_batch(tiny_bert: Path) -> None:

@@ -14,9 +14,6 @@ from lit_mtl.optim.schedules import WarmupDecay
 from tests.conftest import EXAMPLE_FILES, Run
 
 
-STRATEGIES = "lightning.pytorch.strategies"
-
-
 def weights(run: Path) -> dict[str, torch.Tensor]:
     path = run / "checkpoints" / "last.ckpt"
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
@@ -28,6 +25,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 RUNS = Path("lightning_logs/runs")
+STRATEGIES = "lightning.pytorch.strategies"
 
 
 def test_fit_trains_reports_and_leaves_what_is_needed(

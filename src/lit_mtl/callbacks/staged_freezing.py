@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
-from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole
+from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole, starved
 from lit_mtl.optim.schedules import courses_of
 
 
@@ -85,9 +85,22 @@ class StagedFreezing(Callback):
                 )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Apply the current stage: the first one, or that of the checkpoint."""
-        if self.stages:
-            self._apply(trainer, pl_module)
+        """Apply the current stage: the first one, or that of the checkpoint.
+
+        Raises:
+            ConfigError: if a stage would end before it begins, now that an epoch's length is known.
+        """
+        if not self.stages:
+            return
+        steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        total = trainer.estimated_stepping_batches
+        late = starved(self.stages, steps_an_epoch=steps, total_steps=total)
+        if late:
+            rank_zero_warn(
+                f"The training ends at step {total:g}, before these stages begin: "
+                f"{', '.join(repr(stage.name) for stage in late)}"
+            )
+        self._apply(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -139,23 +139,23 @@ class LitMTLCLI(LightningCLI):
         if self.subcommand and self.checkpoint is not None:
             spec = read_checkpoint(self.checkpoint)[SPEC_KEY]
             if self.subcommand != "fit":
-                self._refuse_another_model(spec)
+                self._refuse_another_model(self.subcommand, spec)
             self.model.restore(spec)
 
-    def _refuse_another_model(self, spec: Mapping[str, Any]) -> None:
+    def _refuse_another_model(self, subcommand: str, spec: Mapping[str, Any]) -> None:
         """What is asked for must be what the checkpoint holds; what is not asked for comes from it.
 
         Raises:
             ConfigError: naming the option with both values.
         """
-        options = self.config[self.subcommand].model
+        options = self.config[subcommand].model
         described = {"backbone": spec.get("backbone"), **spec.get("architecture", {})}
         held = {name: value for name, value in described.items() if name in options}
         # what differs where these are the defaults was asked for, in whatever way
-        self._parser(self.subcommand).set_defaults(
+        self._parser(subcommand).set_defaults(
             {f"model.{name}": value for name, value in held.items()}
         )
-        asked = self.parser.parse_args(sys.argv[1:])[self.subcommand].model
+        asked = self.parser.parse_args(sys.argv[1:])[subcommand].model
         for name, value in held.items():
             if asked[name] != value:
                 raise ConfigError(
