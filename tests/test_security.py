@@ -280,6 +280,26 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(
     message = capsys.readouterr().err
     assert "\\x1b[2J.tsv:2" in message
     assert not set(message) & {"\x1b", "\x07"}
+    table.write_text("text\tscore\n" + "".join(f"\x1b[31m film {n}\t{n % 3}\n" for n in range(40)))
+    (tmp_path / "data").mkdir()
+    table.rename(tmp_path / "data" / "evil\x1b[2J.tsv")
+    (tmp_path / "data" / "unused\x1b[2J.csv").write_text("remark\n")
+    words = [*fit_arguments, f"--data.path={tmp_path / 'data'}"]
+    for command in ("groups", "check-data"):
+        assert lit_mtl(command, *words) == 0
+        printed = capsys.readouterr().out
+        assert "\\x1b" in printed
+        assert "\x1b" not in printed
+
+
+def test_control_characters_of_a_sentence_are_shown_escaped(
+    lit_mtl: Run, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert lit_mtl("embed", "--ckpt_path", trained, "\x1b]0;owned\x07 film") == 0
+    printed = capsys.readouterr().out
+    assert "\\x1b]0;owned\\x07 film" in printed
+    assert not set(printed) & {"\x1b", "\x07"}
 
 
 def test_one_place_alone_reads_pickles_and_no_shell_is_used() -> None:

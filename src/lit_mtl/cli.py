@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 
-from lit_mtl.errors import DivergedError, LitMTLError, StorageError
+from lit_mtl.errors import DivergedError, LitMTLError, StorageError, printable
 from lit_mtl.signals import STOP_REQUESTS, Stopped
 
 
@@ -91,7 +91,7 @@ def main(args: Sequence[str] | None = None) -> int:
             if isinstance(error, Stopped) and not error.note:
                 _pass_on(error.signum)  # except where this process alone was told, and at once
             return 0
-        print(_printable(f"lit_mtl {words[0]}: {error}"), file=sys.stderr)
+        print(printable(f"lit_mtl {words[0]}: {error}"), file=sys.stderr)
         return error.exit_code
     finally:
         if not launched:
@@ -119,14 +119,6 @@ def _run(command: str, args: Sequence[str]) -> None:
         if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
             raise StorageError(str(error)) from error
         raise
-
-
-def _printable(text: str) -> str:
-    """Escape what could steer a terminal: file names and contents come from elsewhere."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
-        for character in text
-    )
 
 
 def help_text() -> str:

@@ -317,7 +317,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_f7_a_full_disk(fit: list[str], reference: Path, small_disk: Path, tmp_path: Path) -> None:
     folder = work_folder(tmp_path / "run")
     words = [*fit, f"--checkpoint.dirpath={small_disk / 'kept'}", "--checkpoint.keep=9"]
-    words.append("--checkpoint.every_n_steps=1")
+    words += ["--checkpoint.every_n_steps=1", f"--trainer.logger.init_args.save_dir={small_disk}"]
     assert run(words, folder) == 74
     message = (folder / "output.txt").read_text().strip().splitlines()[-1]
     assert "could not be written (No space left on device)" in message

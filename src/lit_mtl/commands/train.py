@@ -28,7 +28,7 @@ from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
-from lit_mtl.errors import ConfigError, LitMTLError
+from lit_mtl.errors import ConfigError, LitMTLError, printable
 from lit_mtl.files import locked
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
@@ -302,7 +302,7 @@ def _check_data(args: Sequence[str]) -> None:
         cli.datamodule.contradictions = "drop"
     _read_data(cli)
     found = check_data(cli.datamodule)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_text(found))
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else printable(as_text(found)))
     corpus = cli.datamodule.corpus
     for reading in corpus.readings.values() if refuses and corpus else ():
         for contradiction in reading.contradictions:
