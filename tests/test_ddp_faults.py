@@ -184,6 +184,29 @@ def test_f5_two_interrupts_to_two_processes_leave_at_once(
     assert_same_end(folder, reference)
 
 
+PLATEAU = """freezing: {stages: [
+  {name: heads, freeze: [backbone], until_plateau: {monitor: train/loss, mode: min}},
+  {name: all, until_plateau: {monitor: train/loss, mode: min}},
+  {name: top, freeze: [backbone.embeddings]}]}"""
+
+
+@pytest.mark.faults
+def test_processes_decide_alike_on_a_metric_of_which_each_has_its_own(
+    fit: list[str], tmp_path: Path
+) -> None:
+    """`train/loss` is not averaged: a plateau and the best weights would be seen by one of them."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "plateau.yaml").write_text(PLATEAU)
+    words = [word for word in fit if word != "--config=stages.yaml"]
+    words += ["--config=plateau.yaml", "--trainer.val_check_interval=1"]
+    words += ["--checkpoint.monitor=train/loss", "--checkpoint.mode=min"]
+    assert run(words, folder) == 0, (folder / "output.txt").read_text()
+    frozen = [[line["frozen"] for line in trace_of(folder, rank)] for rank in (0, 1)]
+    assert frozen[0] == frozen[1]
+    assert len({len(names) for names in frozen[0]}) > 1, "no stage has ended"
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("rank", [0, 1])
 def test_f12_what_is_not_a_number_on_one_process_stops_both(

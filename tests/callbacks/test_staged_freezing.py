@@ -189,6 +189,28 @@ def test_moments_are_forgotten_when_a_part_trains_again(tiny_bert: Path) -> None
     assert [projection <= step["moments"] for step in spy.steps] == [False, True, True, True, False]
 
 
+class Stale(Callback):
+    """Looks for gradients of frozen parameters before Lightning sets all of them to zero."""
+
+    def __init__(self) -> None:
+        self.steps: list[bool] = []
+
+    def on_before_zero_grad(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        parameters = list(pl_module.parameters())
+        assert any(p.grad is not None for p in parameters) == bool(self.steps)
+        self.steps.append(any(p.grad is not None and not p.requires_grad for p in parameters))
+
+
+def test_the_last_gradient_of_what_is_frozen_again_is_dropped(tiny_bert: Path) -> None:
+    """An optimizer would still step with it."""
+    stages = [Stage(name="one", until_step=2), Stage(name="rest", freeze=("projection",))]
+    module, stale = MultiTaskModule(str(tiny_bert)), Stale()
+    trainer_of(stages, stale, max_epochs=1).fit(module, datamodule=example_data(tiny_bert))
+    assert stale.steps == [False] * STEPS
+
+
 def test_a_later_stage_alone_sets_the_same_flags_and_modes(tiny_bert: Path) -> None:
     _, through, _ = fit(tiny_bert, THREE)
     _, jumped, _ = fit(tiny_bert, THREE[2:], epochs=1)
