@@ -482,6 +482,23 @@ def test_states_are_kept_by_their_number_and_best_weights_as_long_as_they_are_na
     assert best["step"] == 1 + scores.index(max(scores))
 
 
+def test_each_kept_state_keeps_the_best_weights_that_it_names(
+    fit_arguments: list[str], tmp_path: Path
+) -> None:
+    """The number of the stage is a metric that is known to rise at the last two steps."""
+    folder = work_folder(tmp_path / "run")
+    stages = "[{name: a, until_step: 8}, {name: b, until_step: 9}, {name: c}]"
+    words = ["fit", *fit_arguments, f"--freezing.stages={stages}", "--trainer.val_check_interval=1"]
+    words += ["--checkpoint.monitor=stage/index", "--checkpoint.every_n_steps=1"]
+    assert run([*words, "--checkpoint.keep=3"], folder) == 0
+    checkpoints = run_folder(folder) / "checkpoints"
+    named = {
+        path.stem: json.loads(path.read_text())["best"] for path in checkpoints.glob("step_*.json")
+    }
+    assert named == {"step_8": "best_1.ckpt", "step_9": "best_9.ckpt", "step_10": "best_10.ckpt"}
+    assert {path.name for path in checkpoints.glob("best_*.ckpt")} == set(named.values())
+
+
 def test_minutes_make_checkpoints_as_well(fit_arguments: list[str], tmp_path: Path) -> None:
     folder = work_folder(tmp_path / "run")
     words = ["fit", *fit_arguments, "--checkpoint.every_n_minutes=1e-9", "--checkpoint.keep=99"]
