@@ -67,6 +67,23 @@ class BadWorker(Callback):
         vars(datamodule)["pad_sequence"] = failing
 
 
+class StoppedWorker(Callback):
+    """Lets a worker terminate itself in the second epoch, after its parent, as it would be by others."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            original: Callable[..., torch.Tensor] = vars(datamodule)["pad_sequence"]
+
+            def stopped(*args: Any, **kwargs: Any) -> torch.Tensor:
+                if get_worker_info() is not None:
+                    os.kill(os.getppid(), signal.SIGTERM)
+                    time.sleep(0.2)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return original(*args, **kwargs)
+
+            vars(datamodule)["pad_sequence"] = stopped
+
+
 class Fault(Callback):
     """Does something to its own process, once for each marker file.
 
@@ -78,6 +95,7 @@ class Fault(Callback):
         rank: in which process.
         marker: file that is left behind, so that the same command does not meet the fault twice.
         times: how often the signal is sent.
+        group: whether it is sent to the process' whole group, as a terminal and schedulers do.
     """
 
     def __init__(
@@ -88,6 +106,7 @@ class Fault(Callback):
         rank: int = 0,
         marker: str = "fault_done",
         times: int = 1,
+        group: bool = False,
     ) -> None:
         self.what = what
         self.place = place
@@ -95,6 +114,7 @@ class Fault(Callback):
         self.rank = rank
         self.marker = Path(marker)
         self.times = times
+        self.group = group
         self._poison = False
 
     @property
@@ -177,4 +197,5 @@ class Fault(Callback):
             self._poison = True
             return
         for _ in range(self.times):
-            os.kill(os.getpid(), signal.Signals[self.what])
+            send = os.killpg if self.group else os.kill
+            send(os.getpgid(0) if self.group else os.getpid(), signal.Signals[self.what])

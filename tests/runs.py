@@ -33,7 +33,11 @@ def last_state(run: Path) -> dict[str, Any]:
     return {
         key: value
         for key, value in _flat(state)
-        if not (key.startswith("/callbacks/Fault") or key.endswith("/seconds"))
+        if not (
+            key.startswith("/callbacks/Fault")
+            or "/settings/trainer.callbacks." in key  # the faults and traces of a test
+            or key.endswith("/seconds")
+        )
     }
 
 

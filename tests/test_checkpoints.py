@@ -20,7 +20,8 @@ from lit_mtl.errors import ConfigError, MissingInputError, StorageError
 
 def content(step: int = 3) -> dict[str, Any]:
     weights = {"weight": torch.arange(5000.0) + step}
-    return {"global_step": step, "epoch": 1, "state_dict": weights, SPEC_KEY: {"format": 1}}
+    entries = {"global_step": step, "epoch": 1, "pytorch-lightning_version": "2"}
+    return {**entries, "state_dict": weights, SPEC_KEY: {"format": 1}}
 
 
 def damage(path: Path, how: str) -> None:
@@ -138,6 +139,14 @@ class _Hostile:
 
     def __reduce__(self) -> tuple[object, tuple[Path, str]]:
         return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("key", content())
+def test_an_entry_of_another_type_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "odd.ckpt"
+    torch.save(content() | {key: [1]}, path)
+    with pytest.raises(ConfigError, match=rf"odd\.ckpt: expected its entry '{key}'.*found list"):
+        read_checkpoint(path)
 
 
 def test_a_checkpoint_is_read_without_running_it(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """Every config runs, and begins with the command that runs it."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 
 from tests.conftest import EXAMPLE_FILES, ROOT, Run, save_tiny_backbone
 
@@ -53,8 +57,61 @@ PLANS = sorted((ROOT / "configs" / "freezing").glob("*.yaml"))
 def test_a_plan_composes_with_bert_base(lit_mtl: Run, twelve_layers: Path, plan: Path) -> None:
     words = [f"--model.backbone={twelve_layers}", f"--data.path={EXAMPLE_FILES}"]
     base = ["--config", str(ROOT / "configs" / "bert_base.yaml"), "--config", str(plan)]
-    assert lit_mtl("fit", *base, *words, *BRIEF, "--trainer.max_epochs=5") == 0
+    cut = pytest.warns(UserWarning, match="before these stages begin: 'from_layer_7', .*'all'")
+    with cut if plan.stem == "gradual" else nullcontext():
+        assert lit_mtl("fit", *base, *words, *BRIEF, "--trainer.max_epochs=5") == 0
     assert results_of("bert_base")
+
+
+OWN = ["--data.corpus=null", f"--data.path={EXAMPLE_FILES}"]
+
+
+@pytest.mark.parametrize("base", ["debug", "quickstart"])
+@pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
+def test_a_plan_composes_with_a_base_of_any_depth(
+    lit_mtl: Run,
+    base: str,
+    plan: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With two layers and with six; what is trainable is what the names of the stages promise."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    configs = [f"--config={ROOT / 'configs' / base}.yaml", f"--config={plan}"]
+    assert lit_mtl("plan", *configs, *OWN, *BRIEF[2:]) == 0
+    stages = yaml.safe_load(plan.read_text())["freezing"]["stages"]
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[next(n for n, line in enumerate(lines) if line.startswith("stage ")) + 2 :]
+    trainable = []
+    for stage, line in zip(stages, table, strict=False):
+        assert line.split()[0] == stage["name"]
+        cells = [cell for cell in re.split(r"\s{2,}", line) if re.fullmatch(r"[\d,]+", cell)]
+        trainable.append(int(cells[0].replace(",", "")))
+    assert (trainable[0] == 0) == (plan.stem == "all_frozen")
+    if plan.stem in ("gradual", "probe_then_finetune"):
+        assert trainable == sorted(trainable)
+        assert trainable[0] < trainable[-1]
+
+
+def test_all_frozen_reports_and_changes_nothing(lit_mtl: Run, tiny_bert: Path) -> None:
+    plan = ROOT / "configs" / "freezing" / "all_frozen.yaml"
+    configs = [f"--config={ROOT / 'configs' / 'debug.yaml'}", f"--config={plan}"]
+    words = [*configs, *OWN, *BRIEF, f"--model.backbone={tiny_bert}", "--model.pretrained=true"]
+    assert lit_mtl("fit", *words) == 0
+    assert lit_mtl("fit", *words, "--trainer.max_epochs=3") == 0
+    folders = sorted(Path("lightning_logs/debug").iterdir())
+    one, three = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in folders
+    )
+    assert (one["epoch"], three["epoch"]) == (1, 3)
+    assert three["optimizer_states"][0]["state"] == {}
+    for name, value in one["state_dict"].items():
+        assert torch.equal(three["state_dict"][name], value)
+    prefix = "_network.encoder.backbone.transformer."
+    for name, value in load_file(tiny_bert / "model.safetensors").items():
+        if not name.startswith("pooler."):
+            assert torch.equal(three["state_dict"][prefix + name], value)
+    assert len(results_of("debug")) == 2
 
 
 @pytest.fixture

@@ -115,6 +115,15 @@ def test_staged_freezing_keeps_ranks_equal_and_equal_to_one_process(
         torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
+THREE_STAGES = """
+freezing:
+  stages:
+    - {name: heads, freeze: [backbone], until_epoch: 1}
+    - {name: top, freeze: [backbone.embeddings, 'backbone.layers[0]'], until_epoch: 2}
+    - {name: all}
+"""
+
+
 def spread(ranks: list[dict[str, torch.Tensor]]) -> float:
     """Largest difference between two ranks in any weight."""
     return max(float((value - ranks[1][name]).abs().max()) for name, value in ranks[0].items())
@@ -125,9 +134,8 @@ def test_the_same_thaw_drifts_with_lightnings_callback_and_not_with_ours(
 ) -> None:
     """Lightning #20340: what is frozen when DDP wraps the model is never reduced over the ranks."""
     plan = tmp_path / "plan.yaml"
-    plan.write_text(
-        "freezing: {stages: [{name: heads, freeze: [backbone], until_epoch: 1}, {name: all}]}"
-    )
+    plan.write_text(THREE_STAGES)
+    arguments = [*arguments, "--trainer.max_epochs=3"]
     ours, _ = fit(tmp_path / "ours", [*arguments, f"--config={plan}"], *TWO)
     assert spread(ours) == 0.0
     upstream = "--trainer.callbacks+=tests.upstream_finetuning.UpstreamFinetuning"

@@ -7,6 +7,7 @@ from lit_mtl.errors import (
     LitMTLError,
     MissingInputError,
     StorageError,
+    printable,
 )
 
 
@@ -26,3 +27,7 @@ def test_each_kind_has_its_exit_code_and_a_builtin_base(
     assert error.exit_code == code
     assert issubclass(error, builtin)
     assert str(error("what was found")) == "what was found"
+
+
+def test_what_could_steer_a_terminal_is_escaped_and_all_else_stays() -> None:
+    assert printable("é 日本\n\x1b[2J\r\x07\u202e") == "é 日本\n\\x1b[2J\\r\\x07\\u202e"

@@ -1,4 +1,5 @@
 import itertools
+import math
 from multiprocessing import Queue
 from pathlib import Path
 
@@ -73,7 +74,10 @@ def test_a_split_without_labelled_rows_has_no_metrics_but_a_count() -> None:
 
 def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
     tasks: dict[str, Task] = {"s": LABEL, "r": SCORE}
-    results: dict[str, TaskResult] = {"s": {"n": 9, "accuracy": 0.9}, "r": {"n": 9, "pearson": 0.5}}
+    results: dict[str, TaskResult] = {
+        "s": {"n": 9, "loss": 0.3, "accuracy": 0.9},
+        "r": {"n": 9, "loss": 1.0, "pearson": 0.5},
+    }
     assert selection(results, tasks) == pytest.approx(0.7)
     results["r"]["n"] = 0
     assert selection(results, tasks) == pytest.approx(0.9)
@@ -81,10 +85,20 @@ def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
     results["r"]["n"] = 9
     assert selection(results, off) == pytest.approx(0.9)
     undefined: dict[str, TaskResult] = {
-        "s": {"n": 9, "accuracy": 0.9},
-        "r": {"n": 1, "pearson": None},
+        "s": {"n": 9, "loss": 0.3, "accuracy": 0.9},
+        "r": {"n": 1, "loss": 1.0, "pearson": None},
     }
     assert selection(undefined, tasks) == pytest.approx(0.45)
+
+
+def test_outputs_that_are_not_numbers_select_nothing() -> None:
+    """An accuracy can be computed of them, and it means nothing."""
+    target = torch.tensor([0, 1])
+    result = measure(LABEL, torch.full((2, 2), torch.nan), target)
+    assert result["accuracy"] is not None
+    assert math.isnan(selection({"s": result}, {"s": LABEL}))
+    good = measure(LABEL, torch.eye(2), target)
+    assert selection({"s": good}, {"s": LABEL}) == 1.0
 
 
 SIZES = (1, 2, 3, 5, 7, 8, 101)

@@ -1,5 +1,6 @@
 """The LightningModule under a real Trainer."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from lit_mtl.evaluation import scalars
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
+from tests.callbacks.test_staged_freezing import KeepEpoch
 from tests.conftest import EXAMPLE_FILES, example_data
 
 TASKS: dict[str, Task] = {
@@ -268,6 +270,36 @@ def test_resuming_with_another_declaration_is_refused(tiny_bert: Path, tmp_path:
         changed.restore(spec)
         with pytest.raises(ConfigError, match=message):
             trainer(tmp_path).fit(changed, datamodule=data, ckpt_path=path, weights_only=True)
+
+
+@pytest.mark.parametrize("change", ["order", "name", "parameter"])
+def test_other_groups_than_the_checkpoints_are_refused(
+    tiny_bert: Path, tmp_path: Path, change: str
+) -> None:
+    """Law 7: torch matches groups and moments by position, whatever they are called."""
+    path, changed = tmp_path / "model.ckpt", tmp_path / "changed.ckpt"
+    runner = trainer(tmp_path, KeepEpoch(path, epoch=1), max_epochs=2)
+    runner.fit(MultiTaskModule(str(tiny_bert)), datamodule=datamodule(tiny_bert))
+    checkpoint = torch.load(path, weights_only=True)
+    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    layers = [n for n, group in enumerate(groups) if group["name"].startswith("layer")]
+    low, high = layers[0], layers[2]
+    assert len(groups[low]["params"]) == len(groups[high]["params"]), "torch would not notice"
+    if change == "order":
+        groups[low], groups[high] = groups[high], groups[low]
+    elif change == "name":
+        groups[low]["name"] = "another"
+    else:
+        groups[low]["param_names"].reverse()
+    torch.save(checkpoint, changed)
+    message = "another group:" if change in ("order", "name") else "another parameters:"
+    for file, refused in ((path, False), (changed, True)):
+        again = MultiTaskModule(str(tiny_bert))
+        expected = pytest.raises(ConfigError, match=message) if refused else nullcontext()
+        with expected:
+            trainer(tmp_path, max_epochs=2).fit(
+                again, datamodule=datamodule(tiny_bert), ckpt_path=file, weights_only=True
+            )
 
 
 def test_the_datamodule_takes_the_modules_tokenizer(tiny_bert: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ file is loaded without care.
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,8 +18,9 @@ import pytest
 import torch
 import yaml
 
-from lit_mtl.checkpoints import manifest_of, write_checkpoint
-from tests.conftest import Run
+from lit_mtl.checkpoints import SPEC_KEY, manifest_of, write_checkpoint
+from lit_mtl.cli import COMMANDS as CLI_COMMANDS
+from tests.conftest import ROOT, Run
 from tests.runs import run_folder
 
 COMMANDS = ("fit", "validate", "test", "predict", "embed")
@@ -77,7 +79,10 @@ def test_a_hostile_pickle_is_refused_by_every_command(
     trained: Path,
     marker: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also where the environment asks torch to load whatever comes."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     content = torch.load(trained, weights_only=True)
     for key in ("state_dict", "callbacks", "hostile"):
         path = trained.parent / "step_11.ckpt"
@@ -113,6 +118,69 @@ def test_names_of_classes_in_a_checkpoint_are_never_imported(
         assert not marker.exists()
 
 
+def spoiled(content: dict[str, Any], entry: str, values: Any) -> dict[str, Any]:
+    """A checkpoint with other values in its description of the model; None drops an entry."""
+    spec = dict(content[SPEC_KEY])
+    if values is None:
+        del spec[entry]
+    elif entry == "backbone_config" and isinstance(values, dict):
+        spec[entry] = json.dumps(json.loads(spec[entry]) | values)
+    else:
+        spec[entry] = {**spec[entry], **values} if isinstance(values, dict) and values else values
+    return content | {SPEC_KEY: spec}
+
+
+KERNELS = [
+    ("backbone_config", {"attn_implementation": "evil/kernel"}),
+    ("backbone_config", {"_attn_implementation": "evil/kernel"}),
+    ("backbone_config", {"attn_implementation": "flash_attention_2"}),
+    ("backbone_config", {"quantization_config": {"quant_method": "fp8"}}),
+]
+"""For each of them transformers may fetch compiled code from the hub and load it."""
+
+SPOILED = [
+    *KERNELS,
+    ("architecture", {"_target_": "hostile_module.X"}),
+    ("architecture", {"embedding_dim": "big"}),
+    ("backbone_config", {"model_type": "hostile_module"}),
+    ("backbone_config", "{"),
+    ("backbone_config", None),
+    ("tasks", {"score": {"kind": "hostile_module.X"}}),
+    ("tasks", {"score": {"kind": "regression", "low": 0, "high": 1, "class_path": "x"}}),
+    ("tasks", None),
+    ("tokenizer", {}),
+    ("format", 99),
+]
+
+
+def test_the_description_of_the_model_has_a_closed_form(
+    lit_mtl: Run,
+    fit_arguments: list[str],
+    trained: Path,
+    marker: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is not known in it is refused with one line, never imported, fetched or passed over."""
+    content = torch.load(trained, weights_only=True)
+    path = tmp_path / "spoiled.ckpt"
+    for entry, values in SPOILED:
+        torch.save(spoiled(content, entry, values), path)
+        for command in COMMANDS if (entry, values) in KERNELS[:1] else ("embed", "test"):
+            capsys.readouterr()
+            case = (command, entry, values)
+            assert through(lit_mtl, command, fit_arguments, path) == 2, case
+            assert len(capsys.readouterr().err.strip().splitlines()[-1]) < 400, case
+            assert not marker.exists()
+    for name in ("more", next(iter(content["state_dict"]))):
+        weights = {**content["state_dict"], name: torch.zeros(1)}
+        torch.save(content | {"state_dict": weights}, path)
+        for command in ("embed", "test"):
+            capsys.readouterr()
+            assert through(lit_mtl, command, fit_arguments, path) == 2
+            assert name.removeprefix("_network.") in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -128,7 +196,7 @@ def test_names_of_classes_in_a_checkpoint_are_never_imported(
         {"trainer": {"callbacks": [{"class_path": "os.system"}]}},
     ],
 )
-@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "groups", "plan"])
+@pytest.mark.parametrize("command", [name for name in CLI_COMMANDS if name != "embed"])
 def test_a_config_can_only_name_what_is_allowed(
     config: dict[str, Any], command: str, lit_mtl: Run, marker: Path
 ) -> None:
@@ -162,6 +230,8 @@ def hostile_folder(tiny_bert: Path, folder: Path, marker: Path, kind: str) -> Pa
         values = json.loads(path.read_text())
         values |= {"auto_map": {"AutoTokenizer": ["evil.X", "evil.X"]}, "tokenizer_class": "X"}
         path.write_text(json.dumps(values))
+    elif kind == "kernel":
+        config["attn_implementation"] = "evil/kernel"
     else:
         config["auto_map"] = mapped
         if kind == "unknown family":
@@ -170,8 +240,10 @@ def hostile_folder(tiny_bert: Path, folder: Path, marker: Path, kind: str) -> Pa
     return folder
 
 
-@pytest.mark.parametrize("command", ["fit", "groups", "plan"])
-@pytest.mark.parametrize("kind", ["known family", "unknown family", "pickled weights", "tokenizer"])
+@pytest.mark.parametrize("command", ["fit", "groups", "plan", "check-data"])
+@pytest.mark.parametrize(
+    "kind", ["known family", "unknown family", "pickled weights", "tokenizer", "kernel"]
+)
 def test_code_and_pickles_beside_a_model_are_not_run(
     kind: str,
     command: str,
@@ -184,8 +256,10 @@ def test_code_and_pickles_beside_a_model_are_not_run(
     folder = hostile_folder(tiny_bert, tmp_path / "model", marker, kind)
     code = lit_mtl(command, *fit_arguments, f"--model.backbone={folder}")
     assert not marker.exists()
-    if kind in ("unknown family", "pickled weights"):
+    if kind == "unknown family" or (kind == "pickled weights" and command != "check-data"):
         assert code == 66
+    if kind == "kernel":
+        assert code == 2
 
 
 def test_checkpoints_are_local_files(
@@ -206,6 +280,41 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(
     message = capsys.readouterr().err
     assert "\\x1b[2J.tsv:2" in message
     assert not set(message) & {"\x1b", "\x07"}
+    table.write_text("text\tscore\n" + "".join(f"\x1b[31m film {n}\t{n % 3}\n" for n in range(40)))
+    (tmp_path / "data").mkdir()
+    table.rename(tmp_path / "data" / "evil\x1b[2J.tsv")
+    (tmp_path / "data" / "unused\x1b[2J.csv").write_text("remark\n")
+    words = [*fit_arguments, f"--data.path={tmp_path / 'data'}"]
+    for command in ("groups", "check-data"):
+        assert lit_mtl(command, *words) == 0
+        printed = capsys.readouterr().out
+        assert "\\x1b" in printed
+        assert "\x1b" not in printed
+
+
+def test_control_characters_of_a_sentence_are_shown_escaped(
+    lit_mtl: Run, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert lit_mtl("embed", "--ckpt_path", trained, "\x1b]0;owned\x07 film") == 0
+    printed = capsys.readouterr().out
+    assert "\\x1b]0;owned\\x07 film" in printed
+    assert not set(printed) & {"\x1b", "\x07"}
+
+
+def test_one_place_alone_reads_pickles_and_no_shell_is_used() -> None:
+    """`checkpoints.read_checkpoint` is the only caller of `torch.load`, without the unsafe mode."""
+    unsafe = re.compile(
+        r"torch\.load\(|pickle|shell=True|os\.system|weights_only=False|(?<!\.)\b(?:eval|exec)\("
+    )
+    found = [
+        (path.name, line.strip())
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if unsafe.search(line)
+    ]
+    load = 'checkpoint = torch.load(path, map_location="cpu", weights_only=True)'
+    assert found == [("checkpoints.py", load)]
 
 
 def test_nothing_is_left_in_the_environment() -> None:

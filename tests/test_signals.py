@@ -52,5 +52,17 @@ def test_the_former_handlers_return_and_nothing_stays_noted() -> None:
         STOP_REQUESTS.resume()
 
 
+def test_a_forked_process_leaves_the_group_only_where_signals_are_handled() -> None:
+    def group_of_child() -> int:
+        child = os.fork()
+        if not child:
+            os._exit(int(os.getpgid(0) == os.getpid()))
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert group_of_child() == 0
+    with STOP_REQUESTS.handled():
+        assert group_of_child() == 1
+
+
 def test_the_note_says_what_was_saved() -> None:
     assert str(Stopped(signal.SIGINT, "Saved x")) == "stopped by SIGINT. Saved x"

@@ -1,7 +1,10 @@
 """Lightning's own way of freezing and thawing a backbone, to be named in a config."""
 
+from collections.abc import Sequence
+
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import BaseFinetuning
+from torch import nn
 from torch.optim import Optimizer
 
 from lit_mtl.data.datamodule import SentimentDataModule
@@ -9,7 +12,10 @@ from lit_mtl.module import MultiTaskModule
 
 
 class UpstreamFinetuning(BaseFinetuning):
-    """Freezes the backbone before training and thaws it after the first epoch."""
+    """Freezes the backbone, then thaws its top layer after an epoch and the rest after another.
+
+    All that `BackboneFinetuning` does comes from this base; itself it knows two stages only.
+    """
 
     def freeze_before_training(self, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, MultiTaskModule)
@@ -22,5 +28,11 @@ class UpstreamFinetuning(BaseFinetuning):
         self, pl_module: LightningModule, epoch: int, optimizer: Optimizer
     ) -> None:
         assert isinstance(pl_module, MultiTaskModule)
-        if epoch == 1:
-            self.unfreeze_and_add_param_group(pl_module.network.encoder.backbone, optimizer)
+        if thawed := self._stages(pl_module)[epoch]:
+            self.unfreeze_and_add_param_group(thawed, optimizer)
+
+    def _stages(self, pl_module: MultiTaskModule) -> Sequence[list[nn.Module]]:
+        """What each epoch thaws."""
+        transformer = pl_module.network.encoder.backbone.transformer
+        low, top = transformer.get_submodule("encoder.layer").children()
+        return [], [top], [transformer.get_submodule("embeddings"), low]

@@ -26,6 +26,15 @@ STATES = "step_*.ckpt"
 SCHEMA = 1
 """Version of the manifest's form."""
 
+_ENTRIES = {
+    SPEC_KEY: dict,
+    "state_dict": dict,
+    "epoch": int,
+    "global_step": int,
+    "pytorch-lightning_version": str,
+}
+"""What every checkpoint has, with its type; the first is read by `MultiTaskModel.from_spec`."""
+
 _PACKAGES = ("lit_mtl", "torch", "lightning", "transformers")
 
 
@@ -79,6 +88,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise StorageError(f"{path}: not a readable checkpoint ({reason[0]})") from error
     if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint:
         raise ConfigError(f"{path}: not a checkpoint of lit_mtl (it has no entry {SPEC_KEY!r})")
+    for key, kind in _ENTRIES.items():
+        if not isinstance(checkpoint.get(key), kind):
+            found = type(checkpoint.get(key)).__name__
+            raise ConfigError(
+                f"{path}: expected its entry {key!r} to be of type {kind.__name__}; found {found}"
+            )
     return checkpoint
 
 

@@ -4,10 +4,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 
-from lit_mtl.errors import DivergedError, LitMTLError, StorageError
+from lit_mtl.errors import DivergedError, LitMTLError, StorageError, printable
 from lit_mtl.signals import STOP_REQUESTS, Stopped
 
 
@@ -88,8 +89,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if launched and isinstance(error, Stopped | DivergedError | StorageError):
             # the process that launched this one ends by itself for the same reason; Lightning's
             # launcher would kill it if its child reported a failure before
+            if isinstance(error, Stopped) and not error.note:
+                _pass_on(error.signum)  # except where this process alone was told, and at once
             return 0
-        print(_printable(f"lit_mtl {words[0]}: {error}"), file=sys.stderr)
+        print(printable(f"lit_mtl {words[0]}: {error}"), file=sys.stderr)
         return error.exit_code
     finally:
         if not launched:
@@ -97,22 +100,26 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _pass_on(signum: int) -> None:
+    """Signal the first process, which would otherwise wait for this one and find it gone."""
+    with suppress(ProcessLookupError):
+        os.kill(int(os.environ[_FIRST_PROCESS]), signum)
+
+
 def _run(command: str, args: Sequence[str]) -> None:
     run: Callable[[str, Sequence[str]], None] = import_module(COMMANDS[command].runner).run
     try:
         run(command, args)
-    except OSError as error:
-        if isinstance(error, LitMTLError) or error.errno not in _DISK_TROUBLE:
-            raise
-        raise StorageError(str(error)) from error
-
-
-def _printable(text: str) -> str:
-    """Escape what could steer a terminal: file names and contents come from elsewhere."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
-        for character in text
-    )
+    except LitMTLError:
+        raise
+    except Exception as error:
+        if STOP_REQUESTS.noted:  # workers and other processes may have been stopped before
+            raise Stopped(
+                STOP_REQUESTS.noted, f"Not saved at this step ({error!r:.200})"
+            ) from error
+        if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+            raise StorageError(str(error)) from error
+        raise
 
 
 def help_text() -> str:

@@ -37,3 +37,11 @@ class StorageError(LitMTLError, OSError):
     """A disk that is full, or a file that cannot be read or written as it must be."""
 
     exit_code = 74
+
+
+def printable(text: str) -> str:
+    """Escape what could steer a terminal: names and contents of files come from elsewhere."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+        for character in text
+    )

@@ -78,13 +78,21 @@ def scalars(result: TaskResult) -> Metrics:
     return {name: value for name, value in result.items() if name not in ("n", "confusion_matrix")}
 
 
+def diverged(results: Mapping[str, TaskResult]) -> bool:
+    """Whether the loss of rows that have a target is not finite."""
+    return any(result["n"] and result["loss"] is None for result in results.values())
+
+
 def selection(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> float:
     """The number that selects the best checkpoint: the mean of the tasks' primary metrics.
 
     They are all better when larger: `Task.primary_metric`. A task of weight 0 or without a labelled
     row in the split is left out. An undefined one, such as the correlation of constant scores, counts
     as 0, which is what a head that has learned nothing would have.
+    A model whose outputs are not numbers must not be selected: the result then is none either.
     """
+    if diverged(results):
+        return math.nan
     values = [
         results[name][task.primary_metric] or 0.0
         for name, task in tasks.items()

@@ -3,6 +3,7 @@
 Shapes: B rows, T tokens.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.datamodule import Batch
 from lit_mtl.errors import ConfigError
-from lit_mtl.evaluation import SplitOutputs, TaskResult, scalars, selection
+from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, scalars, selection
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
@@ -267,6 +268,12 @@ class MultiTaskModule(LightningModule):
         if self._network is None:
             self.restore(spec)
             return
+        self.network.check_state(
+            {
+                name.removeprefix("_network."): value
+                for name, value in checkpoint["state_dict"].items()
+            }
+        )
         own = self.network.spec()
         if self.trainer.training:
             # a restored network has the checkpoint's own; what was asked for must agree with it
@@ -325,7 +332,8 @@ class MultiTaskModule(LightningModule):
             for name, result in results.items()
             if result["loss"] is not None
         ]
-        values = {"selection": selection(results, self.tasks), "loss": sum(losses)}
+        loss = math.nan if diverged(results) else sum(losses)
+        values = {"selection": selection(results, self.tasks), "loss": loss}
         for name, result in results.items():
             for metric, value in scalars(result).items():
                 if value is not None:
@@ -339,7 +347,10 @@ class MultiTaskModule(LightningModule):
 
 
 def _refuse_change(key: str, old: object, new: object) -> None:
-    if old != new:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            _refuse_change(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
         raise ConfigError(
             f"The checkpoint was made with another {key}: {old}; this run has {new}. Continue with "
             "the same settings, or start a new run"

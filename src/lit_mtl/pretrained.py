@@ -30,6 +30,9 @@ _FAIRSEQ_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 
 _LOCAL = {"trust_remote_code": False}
 
+_ATTENTION = ("eager", "sdpa", "flex_attention")
+"""What torch computes itself. By any other name transformers may fetch compiled code from the hub."""
+
 
 def resolve(name: str) -> str:
     """The folder or hub name behind a backbone's name.
@@ -53,20 +56,30 @@ def resolve(name: str) -> str:
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    """Read a backbone's configuration."""
+    """Read a backbone's configuration.
+
+    Raises:
+        MissingInputError: if there is none.
+        ConfigError: if it asks for code from elsewhere.
+    """
     try:
         config = AutoConfig.from_pretrained(resolve(name), **_LOCAL)
     except (OSError, ValueError) as error:
         raise _unavailable(name, error) from error
     assert isinstance(config, PreTrainedConfig)
-    return config
+    return _stock(config, name)
 
 
 def config_from_json(text: str) -> PreTrainedConfig:
-    """Rebuild a configuration that a checkpoint carries, without any reference to foreign code."""
+    """Rebuild a configuration that a checkpoint carries, without any reference to foreign code.
+
+    Raises:
+        ConfigError: if it asks for code from elsewhere.
+    """
     values = json.loads(text)
     values.pop("auto_map", None)
-    return AutoConfig.for_model(values.pop("model_type"), **values)
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    return _stock(config, "the checkpoint's backbone")
 
 
 def new_backbone(config: PreTrainedConfig, **kwargs: Any) -> PreTrainedModel:
@@ -127,7 +140,13 @@ def pack_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
 def unpack_tokenizer(
     files: Mapping[str, Tensor], config: PreTrainedConfig
 ) -> PreTrainedTokenizerBase:
-    """Rebuild the tokenizer that `pack_tokenizer` stored."""
+    """Rebuild the tokenizer that `pack_tokenizer` stored.
+
+    Raises:
+        ConfigError: if it is not among the files; an empty one would be made up.
+    """
+    if "tokenizer.json" not in files:
+        raise ConfigError(f"Expected the files of a tokenizer in a checkpoint, got {list(files)}")
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             # only the last part of the name, so that a checkpoint cannot write elsewhere
@@ -149,6 +168,20 @@ def _limited(
     positions = int(config.max_position_embeddings) - position_offset(config)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
+
+
+def _stock(config: PreTrainedConfig, name: str) -> PreTrainedConfig:
+    """Refuse a configuration that would have transformers load code, or that is not for training."""
+    for key in ("_attn_implementation", "_experts_implementation"):
+        value = getattr(config, key, None)
+        if value is not None and value not in _ATTENTION:
+            raise ConfigError(
+                f"{name}: expected {key.strip('_')} to be one of {', '.join(_ATTENTION)} in its "
+                f"config; found {value!r}, which may be code from elsewhere"
+            )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ConfigError(f"{name}: expected a config without quantization_config; found one")
+    return config
 
 
 def _unavailable(name: str, error: Exception) -> MissingInputError:

@@ -3,8 +3,12 @@
 While a training step runs, a signal is only noted, and who trains saves and stops at the end of
 the step. Lightning's own handler broadcasts from within the signal, which hangs under DDP when one
 process alone is signalled, and lets the program end with exit code 0.
+
+Terminals and schedulers signal a whole process group. A loader's workers leave that group, since a
+batch that dies with its worker would end the run before the step does.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +31,7 @@ class Stopped(BaseException):
         name = signal.Signals(signum).name
         super().__init__(f"stopped by {name}. {note}" if note else f"stopped by {name}")
         self.signum = signum
+        self.note = note
 
     @property
     def exit_code(self) -> int:
@@ -68,6 +73,11 @@ class StopRequests:
         if self.noted:
             raise Stopped(self.noted)
 
+    def leave_group(self) -> None:
+        """In a process that was forked within the block: let only its parent be signalled."""
+        if self.active:
+            os.setpgid(0, 0)
+
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         impatient = self.noted and signum == signal.SIGINT
         self.noted = self.noted or signum
@@ -77,3 +87,4 @@ class StopRequests:
 
 
 STOP_REQUESTS = StopRequests()
+os.register_at_fork(after_in_child=STOP_REQUESTS.leave_group)

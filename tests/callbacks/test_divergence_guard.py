@@ -1,5 +1,6 @@
 """F12: what is not a number never reaches the weights."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from lit_mtl.checkpoints import newest_valid
 from tests.processes import finished
-from tests.runs import fault, last_state, run_folder, trace_of
+from tests.runs import fault, last_state, run_folder, scalars_of, trace_of
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -37,6 +38,22 @@ def test_f12_weights_that_are_not_numbers_are_stopped_and_never_the_best(
     best = torch.load(run_folder(tmp_path) / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] == 5
     assert all(value.isfinite().all() for value in best["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    "monitor",
+    [[], ["--checkpoint.monitor=val/loss", "--checkpoint.mode=min"]],
+    ids=["selection", "loss"],
+)
+def test_f12_a_validation_of_what_is_not_a_number_is_never_the_best(
+    monitor: list[str], fit_arguments: list[str], tmp_path: Path
+) -> None:
+    """An undefined metric is no zero here: a loss of 0 would be the best one there is."""
+    words = ["fit", *fit_arguments, *monitor, *fault(what="nan_weight", place="validation")]
+    assert finished(words, folder=tmp_path, output=tmp_path / "output.txt") == 70
+    assert not list((run_folder(tmp_path) / "checkpoints").glob("best*"))
+    for tag in ("val/selection", "val/loss"):
+        assert [math.isnan(value) for _, value in scalars_of(run_folder(tmp_path))[tag]] == [True]
 
 
 def test_a_frozen_network_has_no_gradient_to_look_at(

@@ -6,19 +6,25 @@ from typing import Any, cast
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import distributed
 from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader, Dataset
 
+from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import Batch
 from lit_mtl.errors import ConfigError
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage
+from lit_mtl.optim.schedules import WarmupDecay
 from lit_mtl.optim.selectors import select
 from lit_mtl.tasks import Regression
-from tests.conftest import example_data
+from tests.conftest import Run, example_data
 from tests.model.families import FAMILIES, family_config
+from tests.runs import run_folder, scalars_of
 
 THREE = [
     Stage(name="probe", freeze=("backbone",), until_epoch=1),
@@ -183,6 +189,28 @@ def test_moments_are_forgotten_when_a_part_trains_again(tiny_bert: Path) -> None
     assert [projection <= step["moments"] for step in spy.steps] == [False, True, True, True, False]
 
 
+class Stale(Callback):
+    """Looks for gradients of frozen parameters before Lightning sets all of them to zero."""
+
+    def __init__(self) -> None:
+        self.steps: list[bool] = []
+
+    def on_before_zero_grad(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        parameters = list(pl_module.parameters())
+        assert any(p.grad is not None for p in parameters) == bool(self.steps)
+        self.steps.append(any(p.grad is not None and not p.requires_grad for p in parameters))
+
+
+def test_the_last_gradient_of_what_is_frozen_again_is_dropped(tiny_bert: Path) -> None:
+    """An optimizer would still step with it."""
+    stages = [Stage(name="one", until_step=2), Stage(name="rest", freeze=("projection",))]
+    module, stale = MultiTaskModule(str(tiny_bert)), Stale()
+    trainer_of(stages, stale, max_epochs=1).fit(module, datamodule=example_data(tiny_bert))
+    assert stale.steps == [False] * STEPS
+
+
 def test_a_later_stage_alone_sets_the_same_flags_and_modes(tiny_bert: Path) -> None:
     _, through, _ = fit(tiny_bert, THREE)
     _, jumped, _ = fit(tiny_bert, THREE[2:], epochs=1)
@@ -191,7 +219,8 @@ def test_a_later_stage_alone_sets_the_same_flags_and_modes(tiny_bert: Path) -> N
 
 
 def test_a_thaw_warms_up_its_own_groups_and_no_others(tiny_bert: Path) -> None:
-    _, spy, _ = fit(tiny_bert, THREE, epochs=2)
+    with pytest.warns(UserWarning, match=r"ends at step 10, before these stages begin: 'again'"):
+        _, spy, _ = fit(tiny_bert, THREE, epochs=2)
     warmup_of_run = 1  # a tenth of ten steps
     rates = [step["rates"] for step in spy.steps]
     for name, rate in rates[warmup_of_run].items():
@@ -220,6 +249,32 @@ def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) 
     embeddings = module.network.encoder.backbone.transformer.get_submodule("embeddings")
     ids = torch.arange(5, 15).unsqueeze(0)
     assert torch.equal(embeddings(input_ids=ids), embeddings(input_ids=ids))
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_a_frozen_prefix_stays_deterministic_after_other_commands(
+    tiny_bert: Path, command: str
+) -> None:
+    """Law 11; Lightning's own callback freezes anew in `setup` of a test."""
+    stages = [Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[:1/2]"))]
+    module, spy, trainer = fit(tiny_bert, stages, epochs=1)
+    assert spy.steps
+    before = flags_and_modes(module)
+    run: Callable[..., Any] = getattr(trainer, command)
+    run(module, datamodule=example_data(tiny_bert))
+    assert flags_and_modes(module) == before
+    prefix = module.network.encoder.backbone.transformer
+    seen: list[torch.Tensor] = []
+    layers = list(prefix.get_submodule("encoder.layer").children())
+    for layer in layers:
+        layer.register_forward_hook(
+            lambda _m, _i, out: seen.append(out[0] if isinstance(out, tuple) else out)
+        )
+    ids = torch.arange(5, 15).unsqueeze(0)
+    for _ in range(2):
+        prefix(input_ids=ids)
+    assert torch.equal(seen[0], seen[2]), "the frozen layer has no dropout"
+    assert not torch.equal(seen[1], seen[3]), "the one above it has"
 
 
 class CallsTrain(Callback):
@@ -344,10 +399,62 @@ def test_a_stage_ends_when_its_metric_stops_improving(tiny_bert: Path) -> None:
     assert thawed == [False] * 3 * STEPS + [True] * STEPS
 
 
+def test_tensorboard_shows_stage_trainable_parameters_and_every_rate_at_each_step(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    stages = [
+        {"name": "heads", "freeze": ["backbone"], "until_step": 3},
+        {"name": "all", "until_step": 7, "warmup_steps": 2, "lr_scale": 0.5},
+        {"name": "top", "freeze": ["backbone.embeddings"]},
+    ]
+    Path("plan.yaml").write_text(yaml.safe_dump({"freezing": {"stages": stages}}))
+    assert lit_mtl("fit", *fit_arguments, "--config=plan.yaml") == 0
+    scalars = scalars_of(run_folder(Path()))
+    assert [value for _, value in scalars["stage/index"]] == [0] * 3 + [1] * 4 + [2] * 3
+    trainable = [value for _, value in scalars["stage/trainable_parameters"]]
+    weights = load_checkpoint(run_folder(Path()) / "checkpoints" / "last.ckpt").network
+    sizes = {
+        part: sum(
+            parameter.numel()
+            for name, parameter in weights.named_parameters()
+            if weights.places()[name].part in part
+        )
+        for part in ("embeddings", "embeddings layer_0 layer_1")
+    }
+    total = sum(parameter.numel() for parameter in weights.parameters())
+    probe, top = total - sizes["embeddings layer_0 layer_1"], total - sizes["embeddings"]
+    assert trainable == [probe] * 3 + [total] * 4 + [top] * 3
+    course = WarmupDecay(total_steps=10, warmup_fraction=0.1, shape="linear")
+    scale = [1.0] * 3 + [0.5] * 4 + [1.0] * 3
+    climbed = [1.0] * 3 + [1 / 3, 2 / 3] + [1.0] * 5
+    for part, peak in {"heads.score": 1e-2, "layer_0": 1e-3 * 0.95**2}.items():
+        thawed = climbed if part == "layer_0" else [1.0] * 10
+        expected = {n: peak * course(n) * scale[n] * thawed[n] for n in range(10)}
+        assert dict(scalars[f"lr/{part}/decay"]) == pytest.approx(expected), part
+
+
 def test_a_plateau_on_an_unknown_metric_is_refused(tiny_bert: Path) -> None:
     stages = [Stage(name="one", until_plateau=Plateau(monitor="val/nothing")), Stage(name="two")]
     with pytest.raises(ConfigError, match=r"'one'.*'val/nothing'.*val/selection"):
         fit(tiny_bert, stages, epochs=1)
+
+
+@pytest.mark.parametrize("stages", [[], [Stage(name="top", freeze=("backbone.embeddings",))]])
+def test_fsdp_is_refused_by_name(tiny_bert: Path, stages: list[Stage]) -> None:
+    module, spy = MultiTaskModule(str(tiny_bert)), Spy()
+    trainer = trainer_of(stages, spy, max_epochs=1, strategy=ModelParallelStrategy(), devices=1)
+    try:
+        with pytest.raises(ConfigError, match="ModelParallelStrategy is not supported"):
+            trainer.fit(module, datamodule=example_data(tiny_bert))
+    finally:
+        distributed.destroy_process_group()
+    assert not spy.steps
+
+
+def test_a_stage_that_would_end_before_it_begins_is_refused(tiny_bert: Path) -> None:
+    stages = [Stage(name="one", until_step=6), Stage(name="two", until_epoch=1), Stage(name="all")]
+    with pytest.raises(ConfigError, match=r"'two': ends at step 5, not behind step 6"):
+        fit(tiny_bert, stages)
 
 
 def test_a_plan_that_does_not_fit_is_refused_before_the_first_batch(tiny_bert: Path) -> None:

@@ -70,6 +70,20 @@ def test_a_generated_plan_is_valid_and_thaws_one_layer_a_stage(
     assert plan["trainer"]["max_epochs"] >= max(epochs, (stages[-2].until_epoch or 0) + 1)
 
 
+def test_the_command_refuses_a_plan_as_fit_would(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stages, message in (
+        ("[{name: a, freeze: [heads.mood]}]", "'heads.mood' selects nothing. There are backbone,"),
+        ("[{name: a}, {name: b}]", "Stage 'a': expected exactly one of until_epoch"),
+        ("[{name: a, until_epoch: 1}]", "Stage 'a': the last stage ends with the training"),
+    ):
+        for command in ("plan", "fit"):
+            capsys.readouterr()
+            assert lit_mtl(command, *fit_arguments, f"--freezing.stages={stages}") == 2
+            assert message in capsys.readouterr().err
+
+
 def test_ends_in_words() -> None:
     assert end_of(STAGES[1]) == "step 9"
     assert end_of(STAGES[2]) == "the end"

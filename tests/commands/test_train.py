@@ -1,6 +1,7 @@
 """The Trainer's commands as a user gives them, in this process."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 RUNS = Path("lightning_logs/runs")
+STRATEGIES = "lightning.pytorch.strategies"
 
 
 def test_fit_trains_reports_and_leaves_what_is_needed(
@@ -101,19 +103,27 @@ def test_a_checkpoint_is_continued_by_the_same_settings_only(
     newest = RUNS / "version_1" / "checkpoints" / "last.ckpt"
     assert torch.load(newest, weights_only=True)["global_step"] == 10
     capsys.readouterr()
+    backbone = next(word for word in fit_arguments if "backbone" in word).partition("=")[2]
     for change, message in (
         ("--trainer.max_epochs=4", "trainer.max_epochs: 2 there, 4 here"),
         ("--model.lr=2e-3", "model.lr: 0.001 there, 0.002 here"),
         ("--seed_everything=1", "seed_everything: 0 there, 1 here"),
+        ("--freezing.eval_mode=false", "freezing.eval_mode: True there, False here"),
+        ("--data.max_length=9", "data.max_length: 128 there, 9 here"),
+        ("--trainer.precision=bf16-mixed", "trainer.precision: None there, 'bf16-mixed' here"),
+        ("--trainer.gradient_clip_val=1", "gradient_clip_val: None there, 1"),
+        ("--trainer.callbacks.init_args.step=6", "callbacks.Fault: [{'what': 'SIGTERM',"),
         ("--data.batch_size=4", "data.batch_size: 8 there, 4 here"),
         ("--trainer.accumulate_grad_batches=2", "accumulate_grad_batches: 1 there, 2 here"),
-        ("--freezing.stages=[{name: all}]", "freezing.stages"),
-        ("--model.backbone=minilm", "backbone"),
-        ("--model.pooling=max", "architecture"),
-        ("--tasks.score.weight=2", "weight=2"),
+        ("--freezing.stages=[{name: all}]", "freezing.stages: [] there, [{'name': 'all', "),
+        ("--model.backbone=minilm", f"backbone: {backbone}; this run has minilm"),
+        ("--model.pooling=max", "architecture.pooling: mean; this run has max"),
+        ("--tasks.score.weight=2", "weight=1.0"),
     ):
-        assert lit_mtl("fit", *fit_arguments, "--ckpt_path", last, change) == 2
-        assert message in capsys.readouterr().err
+        words = [*fit_arguments, "--ckpt_path", last]
+        words += [*stop, change] if "callbacks" in change else [change]
+        assert lit_mtl("fit", *words) == 2, change
+        assert message in capsys.readouterr().err, change
 
 
 def test_without_a_logger_nothing_is_written_beside_the_checkpoints(
@@ -176,17 +186,42 @@ def test_the_saved_config_reproduces_its_run(lit_mtl: Run, fit_arguments: list[s
 
 
 def test_test_and_validate_give_the_numbers_that_fit_reported(
-    lit_mtl: Run, fit_arguments: list[str], tmp_path: Path
+    lit_mtl: Run, fit_arguments: list[str], tiny_bert: Path, tmp_path: Path
 ) -> None:
+    """Also where the backbone is gone that the network began with."""
+    backbone = shutil.copytree(tiny_bert, tmp_path / "backbone")
+    fit_arguments = [*fit_arguments, f"--model.backbone={backbone}"]
     assert lit_mtl("fit", *fit_arguments) == 0
+    shutil.rmtree(backbone)
     reported = json.loads((RUNS / "version_0" / "results.json").read_text())["results"]
     best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
-    without_backbone = [word for word in fit_arguments if "max_epochs" not in word]
+    without_epochs = [word for word in fit_arguments if "max_epochs" not in word]
     for number, (command, split) in enumerate([("validate", "val"), ("test", "test")], start=1):
-        gone = "--model.backbone=/nowhere/at/all"
-        assert lit_mtl(command, *without_backbone, gone, "--ckpt_path", best) == 0
+        assert lit_mtl(command, *without_epochs, "--ckpt_path", best) == 0
         found = json.loads((RUNS / f"version_{number}" / "results.json").read_text())["results"]
         assert found == {split: reported[split]}
+
+
+def test_measuring_another_model_than_the_checkpoints_is_refused(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line and in a config; what nobody asks for comes from the checkpoint."""
+    assert lit_mtl("fit", *fit_arguments, "--model.pooling=max") == 0
+    best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
+    data = [word for word in fit_arguments if word.startswith("--data")]
+    Path("other.yaml").write_text("model: {pooling: cls}\n")
+    for command in ("validate", "test", "predict"):
+        for words, message in (
+            (["--model.pooling=mean"], "pooling='max'; `model.pooling` asks for 'mean'"),
+            (["--config=other.yaml"], "pooling='max'; `model.pooling` asks for 'cls'"),
+            (["--model.backbone=minilm"], "`model.backbone` asks for 'minilm'"),
+            (["--model.embedding_dim=8"], "embedding_dim=256; `model.embedding_dim` asks for 8"),
+        ):
+            capsys.readouterr()
+            assert lit_mtl(command, *data, *words, "--ckpt_path", best) == 2
+            assert message in capsys.readouterr().err
+    assert lit_mtl("test", *data, "--model.pooling=max", "--ckpt_path", best) == 0
+    assert lit_mtl("test", *data, "--ckpt_path", best) == 0
 
 
 def test_predict_writes_one_line_a_sentence_in_order(
@@ -326,6 +361,8 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--data.max_length=1"], 2, "`max_length`"),
         (["--tasks", "{type: {kind: classification}}"], 2, "'type'"),
         (["--trainer.devices=0"], 2, "devices"),
+        (["--trainer.strategy=fsdp2"], 2, "strategy='fsdp2'"),
+        ([f"--trainer.strategy.class_path={STRATEGIES}.FSDPStrategy"], 2, "`fsdp` requires a GPU"),
         (["--tasks.score.low=5"], 2, "low=5.0, high=4.0"),
     ],
 )

@@ -4,7 +4,14 @@ from typing import Any
 import pytest
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole, relative_cost
+from lit_mtl.optim.freezing_plan import (
+    Plateau,
+    Stage,
+    frozen_sets,
+    hole,
+    relative_cost,
+    starved,
+)
 from lit_mtl.optim.selectors import select
 from tests.optim.test_selectors import PLACES
 
@@ -39,6 +46,7 @@ def test_a_plan_resolves_to_the_absolute_frozen_set_of_each_stage() -> None:
         ([{"until_epoch": 2}, {"until_epoch": 2}, {}], "'stage1': .*above 2, where Stage 'stage0'"),
         ([{"until_step": 9}, {"until_epoch": 2}, {"until_step": 5}, {}], "'stage2': .*above 9"),
         ([{"name": "a", "until_epoch": 1}, {"name": "a"}], "different names"),
+        ([{"warmup_steps": 3}], "'stage0': .*`warmup_steps` in the first stage"),
         ([{"freeze": ["backbon"]}], "'stage0': The selector 'backbon' selects nothing"),
         ([{"loss_weights": {"mood": 1.0}}], r"'stage0': .*\['score', 'scores'\]; found \['mood'\]"),
         ([{"loss_weights": {"score": 0.0, "scores": 0.0}}], "nothing would be learned"),
@@ -66,6 +74,27 @@ def test_wrong_numbers_are_refused_by_stage_and_field(field: str, value: object)
         stages({"name": "probe", field: value})
     with pytest.raises(ConfigError, match="patience"):
         Plateau(patience=0)
+
+
+def test_stages_that_the_training_does_not_reach_are_found() -> None:
+    plan = stages({"until_epoch": 2}, {"until_plateau": Plateau()}, {"until_step": 25}, {})
+    for total, late in ((30, 0), (26, 0), (25, 1), (20, 2), (10, 2)):
+        found = starved(plan, steps_an_epoch=10, total_steps=total)
+        assert found == [plan[1], plan[3]][2 - late :], total
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ([{"until_epoch": 2}, {"until_step": 20}], "'stage1': ends at step 20, not behind step 20"),
+        ([{"until_step": 25}, {"until_epoch": 2}], "'stage1': ends at step 20, .*step 25, where"),
+    ],
+)
+def test_a_stage_that_would_end_before_it_begins_is_refused(
+    ends: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        starved(stages(*ends, {}), steps_an_epoch=10, total_steps=99)
 
 
 @pytest.mark.parametrize(

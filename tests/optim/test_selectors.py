@@ -55,9 +55,9 @@ def test_several_selectors_add_up_and_none_selects_nothing() -> None:
 def test_a_share_is_rounded_to_whole_layers(depth: int) -> None:
     places = {f"l.{n}": Place(f"layer_{n}", depth - n) for n in range(depth)}
     assert depth_of_backbone(places) == depth
-    expected = round(2 * depth / 3)
-    if expected:
-        assert select(["backbone.layers[:2/3]"], places) == {f"l.{n}" for n in range(expected)}
+    for share in (2 / 3, 1 / 12, 11 / 12):
+        expected = {f"l.{n}" for n in range(round(share * depth))}
+        assert select([f"backbone.layers[:{round(share * 12)}/12]"], places) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,8 @@ def test_a_share_is_rounded_to_whole_layers(depth: int) -> None:
         "heads.mood",
         "backbone.layers[12]",
         "backbone.layers[5:5]",
+        "backbone.layers[1/2:1/2]",
+        "backbone.layers[:0/3]",
         "re:xyz",
     ],
 )

@@ -40,6 +40,12 @@ BEST = "best.ckpt"
 BESTS = "best_*.ckpt"
 LAST = "last.ckpt"
 
+CALLBACKS = "trainer.callbacks."
+"""Begin of the names of callbacks' settings: compared where a callback is in both runs.
+
+Lightning's `EarlyStopping` would take its patience from the checkpoint, whatever the config says.
+"""
+
 _SAVE = 1
 """What the processes agree on at a step boundary: 0 nothing, 1 to save, else the signal to stop."""
 
@@ -249,7 +255,7 @@ class Checkpointing(Checkpoint):
                 f"Expected a logged metric as `checkpoint.monitor`, but got {self.monitor!r}; "
                 f"there are {', '.join(sorted(trainer.callback_metrics))}"
             )
-        score = float(value)
+        score: float = trainer.strategy.broadcast(float(value))  # one decision for all processes
         sign = 1.0 if self.mode == "max" else -1.0
         # not a number is never better than anything
         if sign * score > (-np.inf if self.best_score is None else sign * self.best_score):
@@ -376,10 +382,11 @@ class Checkpointing(Checkpoint):
 
 def _refuse_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Name each setting that differs with both values; None where one side has none."""
+    both = {*old} & {*new}
     lines = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
         for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and (key in both or not key.startswith(CALLBACKS))
     ]
     if lines:
         raise ConfigError(

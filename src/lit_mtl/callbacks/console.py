@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.splits import SPLITS
+from lit_mtl.errors import printable
 from lit_mtl.optim.param_groups import group_rows
 
 
@@ -64,7 +65,7 @@ def data_table(datamodule: SentimentDataModule) -> str:
         notes.append(
             f"{corpus.truncated.count:,} sentences are cut to {datamodule.max_length} tokens"
         )
-    return "\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes])
+    return printable("\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes]))
 
 
 def group_table(groups: Iterable[Mapping[str, Any]]) -> str:

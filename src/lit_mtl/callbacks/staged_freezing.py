@@ -7,6 +7,7 @@ DDP wraps the model, whose reducer then never learns of what is thawed later, an
 (Lightning #20340); here the model is wrapped anew when the trainable set changes.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -22,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
-from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole
+from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole, starved
 from lit_mtl.optim.schedules import courses_of
 
 
@@ -63,13 +64,14 @@ class StagedFreezing(Callback):
                 f"The checkpoint was made with the stages {self._checkpoint_plan}; "
                 f"this run has {self._plan()}"
             )
-        if not self.stages:
-            return
         if not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
+            # FSDP2 among them: its shards would be saved as if they were the whole
             raise ConfigError(
-                f"Staged freezing is shown to be right on one device and under DDP; the strategy "
+                f"Training is shown to be right on one device and under DDP; the strategy "
                 f"{type(trainer.strategy).__name__} is not supported"
             )
+        if not self.stages:
+            return
         network = _network(pl_module)
         _refuse_reentrant_checkpointing(network)
         places = network.places()
@@ -83,9 +85,22 @@ class StagedFreezing(Callback):
                 )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Apply the current stage: the first one, or that of the checkpoint."""
-        if self.stages:
-            self._apply(trainer, pl_module)
+        """Apply the current stage: the first one, or that of the checkpoint.
+
+        Raises:
+            ConfigError: if a stage would end before it begins, now that an epoch's length is known.
+        """
+        if not self.stages:
+            return
+        steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+        total = trainer.estimated_stepping_batches
+        late = starved(self.stages, steps_an_epoch=steps, total_steps=total)
+        if late:
+            rank_zero_warn(
+                f"The training ends at step {total:g}, before these stages begin: "
+                f"{', '.join(repr(stage.name) for stage in late)}"
+            )
+        self._apply(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -112,7 +127,8 @@ class StagedFreezing(Callback):
                 f"{self.stage}: expected a logged metric as `monitor`, but got "
                 f"{plateau.monitor!r}; there are {', '.join(sorted(trainer.callback_metrics))}"
             )
-        self._watch(plateau, float(value))
+        # one decision for all processes, whose values may differ: of `train/loss` each has its own
+        self._watch(plateau, trainer.strategy.broadcast(float(value)))
 
     def state_dict(self) -> dict[str, Any]:
         """Where in the plan the run is, in plain values."""
@@ -145,7 +161,8 @@ class StagedFreezing(Callback):
 
     def _watch(self, plateau: Plateau, value: float) -> None:
         sign = 1.0 if plateau.mode == "max" else -1.0
-        if self._best is None or sign * (value - self._best) > plateau.min_delta:
+        improves = self._best is None or sign * (value - self._best) > plateau.min_delta
+        if improves and not math.isnan(value):
             self._best, self._bad_validations = value, 0
         else:
             self._bad_validations += 1

@@ -14,7 +14,7 @@ from torch.nn import functional
 from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.readers import file_lines, lines
-from lit_mtl.errors import ConfigError
+from lit_mtl.errors import ConfigError, printable
 from lit_mtl.files import write_atomically
 
 _MOST_IN_TABLE = 12
@@ -31,7 +31,7 @@ def run(name: str, args: Sequence[str]) -> None:
     options = _parser(name).parse_args(args)
     texts = _texts(options.sentences, options.file)
     embeddings = load_checkpoint(options.ckpt_path).embed(texts, batch_size=options.batch_size)
-    print(describe(embeddings, texts))
+    print(printable(describe(embeddings, texts)))
     if options.output is not None:
         save_array(embeddings, options.output)
         print(f"saved in {options.output}")

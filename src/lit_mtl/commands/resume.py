@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from lit_mtl.callbacks.checkpointing import CALLBACKS
 from lit_mtl.checkpoints import STATES, newest_valid
 from lit_mtl.errors import ConfigError, MissingInputError, StorageError
 
@@ -43,6 +44,9 @@ def compared_settings(config: Namespace) -> dict[str, Any]:
             values |= {f"{key}.{name}": _plain(part) for name, part in value.items()}
         else:
             values[key] = _plain(value)
+    for callback in _listed(config.trainer.callbacks):
+        name = str(callback.class_path).rpartition(".")[2]
+        values.setdefault(f"{CALLBACKS}{name}", []).append(_plain(callback.get("init_args") or {}))
     return values
 
 
@@ -109,6 +113,12 @@ def _run_folders(config: Namespace) -> tuple[list[Path], bool]:
         return [root / name / "checkpoints"], True
     runs = [run for run in root.glob("version_*") if run.name[8:].isdecimal()]
     return [run / "checkpoints" for run in sorted(runs, key=_number, reverse=True)], False
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _number(run: Path) -> int:

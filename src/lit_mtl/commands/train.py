@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,10 +28,11 @@ from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
-from lit_mtl.errors import ConfigError, LitMTLError
+from lit_mtl.errors import ConfigError, LitMTLError, printable
 from lit_mtl.files import locked
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
+from lit_mtl.signals import STOP_REQUESTS
 from lit_mtl.tasks import AnyTask, task_from_spec
 
 _ENVIRONMENT = "LIT_MTL"
@@ -142,7 +143,31 @@ class LitMTLCLI(LightningCLI):
         """Build everything; from a checkpoint, network and tokenizer come with it."""
         super().instantiate_classes()
         if self.subcommand and self.checkpoint is not None:
-            self.model.restore(read_checkpoint(self.checkpoint)[SPEC_KEY])
+            spec = read_checkpoint(self.checkpoint)[SPEC_KEY]
+            if self.subcommand != "fit":
+                self._refuse_another_model(self.subcommand, spec)
+            self.model.restore(spec)
+
+    def _refuse_another_model(self, subcommand: str, spec: Mapping[str, Any]) -> None:
+        """What is asked for must be what the checkpoint holds; what is not asked for comes from it.
+
+        Raises:
+            ConfigError: naming the option with both values.
+        """
+        options = self.config[subcommand].model
+        described = {"backbone": spec.get("backbone"), **spec.get("architecture", {})}
+        held = {name: value for name, value in described.items() if name in options}
+        # what differs where these are the defaults was asked for, in whatever way
+        self._parser(subcommand).set_defaults(
+            {f"model.{name}": value for name, value in held.items()}
+        )
+        asked = self.parser.parse_args(sys.argv[1:])[subcommand].model
+        for name, value in held.items():
+            if asked[name] != value:
+                raise ConfigError(
+                    f"{self.checkpoint}: holds a model with {name}={value!r}; "
+                    f"`model.{name}` asks for {asked[name]!r}. Leave the option out"
+                )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has."""
@@ -156,7 +181,13 @@ class LitMTLCLI(LightningCLI):
         self.trainer_defaults = {"callbacks": callbacks}
         plugins = self._get(self.config_init, "trainer.plugins") or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
-        return super().instantiate_trainer(**kwargs, plugins=[*plugins, DurableCheckpointIO()])
+        plugins = [*plugins, DurableCheckpointIO()]
+        try:
+            return super().instantiate_trainer(**kwargs, plugins=plugins)
+        except LitMTLError:
+            raise
+        except (ValueError, TypeError) as error:  # what Lightning says of its own arguments
+            raise ConfigError(str(error)) from error
 
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
@@ -248,7 +279,7 @@ def run(name: str, args: Sequence[str]) -> None:
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
     except RuntimeError as error:
-        if "DataLoader" not in str(error):
+        if "DataLoader" not in str(error) or STOP_REQUESTS.noted:
             raise
         raise LitMTLError(
             f"A worker that makes batches has failed ({str(error).splitlines()[0]}). "
@@ -277,7 +308,7 @@ def _check_data(args: Sequence[str]) -> None:
         cli.datamodule.contradictions = "drop"
     _read_data(cli)
     found = check_data(cli.datamodule)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_text(found))
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else printable(as_text(found)))
     corpus = cli.datamodule.corpus
     for reading in corpus.readings.values() if refuses and corpus else ():
         for contradiction in reading.contradictions:

@@ -135,16 +135,49 @@ class MultiTaskModel(nn.Module):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """Rebuild the structure that `spec` described, with random weights to be loaded over."""
+        """Rebuild the structure that `spec` described, with random weights to be loaded over.
+
+        Raises:
+            ConfigError: for a description of another form, or of what does not exist here.
+        """
         if spec.get("format") != SPEC_FORMAT:
             raise ConfigError(
                 f"Expected a checkpoint of format {SPEC_FORMAT}, but got {spec.get('format')!r}"
             )
-        return cls(
-            config_from_json(spec["backbone_config"]),
-            tasks={name: task_from_spec(task) for name, task in spec["tasks"].items()},
-            architecture=Architecture(**spec["architecture"]),
-        )
+        try:
+            return cls(
+                config_from_json(spec["backbone_config"]),
+                tasks={name: task_from_spec(task) for name, task in spec["tasks"].items()},
+                architecture=Architecture(**spec["architecture"]),
+            )
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever values of a wrong kind lead to
+            raise ConfigError(
+                f"The checkpoint's description of its model cannot be read ({error!r:.200})"
+            ) from error
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take weights over, once they are known to be this model's."""
+        self.check_state(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def check_state(self, state_dict: Mapping[str, Any]) -> None:
+        """Compare names and shapes of weights with those of this model.
+
+        Raises:
+            ConfigError: naming one that differs.
+        """
+        own = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        found = {name: tuple(getattr(value, "shape", ())) for name, value in state_dict.items()}
+        for name in sorted({*own, *found}):
+            if own.get(name) != found.get(name):
+                raise ConfigError(
+                    f"Expected weights that fit the model; {name} has the shape "
+                    f"{found.get(name, 'of none')} there, {own.get(name, 'none')} here"
+                )
 
     def spec(self) -> dict[str, Any]:
         """Plain values that rebuild this model's structure without its original weights."""

@@ -4,6 +4,7 @@ The frozen set of a stage is absolute, so that applying a stage twice equals onc
 at any stage, and a part may be frozen again later.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -118,11 +119,44 @@ def frozen_sets(
             f"{stages[-1]}: the last stage ends with the training (trainer.max_epochs); "
             f"found {stages[-1].ends}"
         )
+    if stages and stages[0].warmup_steps:
+        raise ConfigError(
+            f"{stages[0]}: expected no `warmup_steps` in the first stage, which thaws nothing; the "
+            "warm-up of the run is model.warmup_fraction"
+        )
     for kind in ("until_epoch", "until_step"):
         _check_rising(stages, kind)
     for stage in stages:
         _check_weights(stage, tasks)
     return [_frozen(stage, places) for stage in stages]
+
+
+def starved(stages: Sequence[Stage], *, steps_an_epoch: int, total_steps: float) -> list[Stage]:
+    """The stages that begin only when the training has ended.
+
+    Args:
+        stages: the plan.
+        steps_an_epoch: optimizer steps of an epoch.
+        total_steps: optimizer steps of the whole run.
+
+    Raises:
+        ConfigError: for a stage whose end, in steps, is not behind that of a stage before it.
+    """
+    late: list[Stage] = []
+    begin, former = 0, stages[0]
+    for stage, following in itertools.pairwise(stages):
+        end = stage.until_step or (stage.until_epoch or 0) * steps_an_epoch
+        if not end:
+            continue  # a plateau may come at any time
+        if end <= begin:
+            raise ConfigError(
+                f"{stage}: ends at step {end}, not behind step {begin}, where {former} ends; an "
+                f"epoch has {steps_an_epoch} steps"
+            )
+        begin, former = end, stage
+        if end >= total_steps:
+            late.append(following)
+    return late
 
 
 def relative_cost(frozen: set[str], places: Mapping[str, Place]) -> float:

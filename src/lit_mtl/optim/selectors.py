@@ -8,7 +8,7 @@
 | `backbone.layers` | all layers |
 | `backbone.layers[3]`, `backbone.layers[-1]` | one layer, counted from the bottom or the top |
 | `backbone.layers[:8]`, `backbone.layers[-2:]` | several, as in Python |
-| `backbone.layers[:2/3]` | a share of them, rounded to whole layers |
+| `backbone.layers[:2/3]` | a share of them, rounded to whole layers, and so maybe to none |
 | `projection`, `heads`, `heads.score` | the projection, all heads, one head |
 | `re:…` | parameters in whose name the regular expression is found |
 """
@@ -32,7 +32,8 @@ def select(selectors: Iterable[str], places: Mapping[str, Place]) -> set[str]:
         places: the place of each parameter, by name.
 
     Raises:
-        ConfigError: for a selector that selects nothing, with what exists.
+        ConfigError: for a selector that selects nothing, with what exists. A share that is above 0
+            and rounds to no layer is none: a plan in shares fits any depth.
     """
     return {name for selector in selectors for name in _select(selector, places)}
 
@@ -50,7 +51,7 @@ def _select(selector: str, places: Mapping[str, Place]) -> set[str]:
     else:
         parts = _parts(selector, places)
         found = {name for name, place in places.items() if place.part in parts}
-    if not found:
+    if not found and not _is_small_share(selector):
         raise ConfigError(f"The selector {selector!r} selects nothing. {_what_exists(places)}")
     return found
 
@@ -94,6 +95,13 @@ def _slice(selector: str, index: str, layers: list[str]) -> list[str]:
         raise ConfigError(
             f"Expected an index, a range or a share such as [3], [:8] or [:2/3] in {selector!r}"
         ) from error
+
+
+def _is_small_share(selector: str) -> bool:
+    match = _LAYERS.fullmatch(selector)
+    index = (match["index"] if match else None) or ""
+    low, _, high = index.partition(":")
+    return "/" in index and Fraction(low.strip() or 0) < Fraction(high.strip() or 1)
 
 
 def _bound(text: str, count: int) -> int | None:
