@@ -41,8 +41,8 @@ class SplitOutputs:
         self._outputs.append(output[labelled].detach().float().cpu())
         self._targets.append(target[labelled].cpu())
 
-    def compute(self, device: torch.device | None = None) -> TaskResult:
-        """Gather all processes' rows and measure them; every process gets the same result.
+    def gathered(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """Outputs (R, O) and targets (R,) of all processes' rows, each once; equal on every process.
 
         Args:
             device: where tensors have to be for a collective call; None for the CPU.
@@ -52,7 +52,7 @@ class SplitOutputs:
         output = _gather(self._outputs, torch.empty(0, width), device)
         target = _gather(self._targets, torch.empty(0, dtype=self.task.target_dtype), device)
         first = _first_of_each(row_id)
-        return measure(self.task, output[first], target[first])
+        return output[first], target[first]
 
 
 def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from lit_mtl.calibration import Calibration
 from lit_mtl.evaluation import TaskResult, scalars
 from lit_mtl.files import write_atomically
 from lit_mtl.tasks import Classification
@@ -21,8 +22,11 @@ def report(
     folder: Path | None,
     checkpoint: str | None,
     seconds: float | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
+
+    A calibration is written beside them, as `calibration.json`.
 
     Args:
         results: split name to task name to result.
@@ -30,6 +34,7 @@ def report(
         folder: folder of the run; None writes no file.
         checkpoint: the checkpoint that was measured.
         seconds: duration of the training, if there was one.
+        calibration: of that checkpoint, at the end of a fit.
     """
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
@@ -37,6 +42,8 @@ def report(
         if isinstance(task, Classification):
             split, result = list(by_split.items())[-1]
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
+    if calibration is not None:
+        print(f"\n{calibration_table(calibration)}")
     if seconds is not None:
         print(f"\ntraining took {seconds / 60:.1f} minutes", end="")
     print(f"\ncheckpoint: {checkpoint}")
@@ -49,6 +56,10 @@ def report(
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
+    if calibration is not None:
+        calibration.save(folder)
+        content["checkpoint_sha256"] = calibration.checkpoint
+        content["calibration"] = calibration.report
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     print(f"results:    {path}")
 
@@ -58,6 +69,21 @@ def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
     metrics = ["n", *scalars(next(iter(by_split.values())))]
     rows = [[split, *(result[metric] for metric in metrics)] for split, result in by_split.items()]
     return tabulate(rows, [name, *metrics], floatfmt=".4f", missingval="-")
+
+
+def calibration_table(calibration: Calibration) -> str:
+    """What the tasks state of their predictions and what came true, before and after calibration."""
+    rows, notes = [], []
+    for name, found in calibration.report.items():
+        for split in (split for split in ("val", "test") if split in found):
+            for when in ("before", "after"):
+                numbers = found[split][when]
+                if numbers is not None:
+                    rows.append([f"{name}, {split}", when, *numbers.values()])
+        if found["note"] is not None:
+            notes.append(f"{name}: {found['note']}")
+    table = tabulate(rows, ["calibration", "", "stated", "observed", "ece"], floatfmt=".4f")
+    return "\n".join([table] * bool(rows) + notes)
 
 
 def confusion_table(title: str, task: Classification, result: TaskResult) -> str:

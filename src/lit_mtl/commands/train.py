@@ -16,12 +16,13 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_mtl.calibration import Calibration, calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.prediction_writer import PredictionWriter
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
-from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.quiet import silence_upstream_notes
@@ -185,7 +186,18 @@ class LitMTLCLI(LightningCLI):
                 verbose=False,
                 weights_only=True,
             )
-        self._report(path, seconds=checkpointing.seconds)
+        outputs = self.model.outputs
+        calibration = (
+            calibrate(
+                self.model.tasks,
+                outputs["val"],
+                outputs.get("test"),
+                checkpoint=read_manifest(path.resolve())["sha256"],
+            )
+            if self.trainer.is_global_zero
+            else None
+        )
+        self._report(path, seconds=checkpointing.seconds, calibration=calibration)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
@@ -209,7 +221,13 @@ class LitMTLCLI(LightningCLI):
             raise ConfigError("A trained model is needed: name its checkpoint with --ckpt_path")
         return self.checkpoint
 
-    def _report(self, checkpoint: Path, *, seconds: float | None = None) -> None:
+    def _report(
+        self,
+        checkpoint: Path,
+        *,
+        seconds: float | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         folder = self.trainer.log_dir  # a collective call, so on every process
         if self.trainer.is_global_zero:
             report(
@@ -218,6 +236,7 @@ class LitMTLCLI(LightningCLI):
                 folder=Path(folder) if folder and self.trainer.logger else None,
                 checkpoint=str(checkpoint),
                 seconds=seconds,
+                calibration=calibration,
             )
 
 

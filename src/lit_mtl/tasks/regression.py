@@ -7,20 +7,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, pstdev
+from statistics import NormalDist, fmean, pstdev
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
-from torchmetrics.functional import (
-    mean_absolute_error,
-    mean_squared_error,
-    pearson_corrcoef,
-    spearman_corrcoef,
-)
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Task
+from lit_mtl.reliability import conformal_radius
+from lit_mtl.tasks.base import Claims, Metrics, Task
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -44,6 +39,9 @@ class Regression(Task):
         high: largest score that is allowed in the data; predictions are clipped to it.
         center: score at z = 0. None: the mean of the training targets.
         scale: score of one unit of z. None: the standard deviation of the training targets.
+        coverage: probability with which the interval around a prediction holds the score, in (0, 1).
+        radius: half the width of that interval. None: fitted on the validation split at the end of
+            a fit; until then there is no interval.
     """
 
     low: float
@@ -51,6 +49,8 @@ class Regression(Task):
     kind: Literal["regression"] = "regression"
     center: float | None = None
     scale: float | None = None
+    coverage: float = 0.9
+    radius: float | None = None
 
     target_columns: ClassVar[tuple[str, ...]] = ("score",)
     primary_metric: ClassVar[str] = "pearson"
@@ -64,6 +64,12 @@ class Regression(Task):
             )
         if self.scale is not None and not self.scale > 0:
             raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
+        if not 0 < self.coverage < 1:
+            raise ConfigError(
+                f"Expected argument `coverage` to be in (0, 1), but got {self.coverage}"
+            )
+        if self.radius is not None and not self.radius >= 0:
+            raise ConfigError(f"Expected argument `radius` to be at least 0, but got {self.radius}")
 
     @property
     def output_dim(self) -> int:
@@ -114,25 +120,59 @@ class Regression(Task):
         return (output.squeeze(-1) * scale + center).clamp(self.low, self.high)
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
-        """The score."""
-        return {"score": float(prediction)}
+        """The score, and its interval where one is known."""
+        interval = self.interval(prediction)
+        known = {} if interval is None else {"interval": interval.tolist()}
+        return {"score": float(prediction), **known}
+
+    def interval(self, prediction: Tensor) -> Tensor | None:
+        """Scores within `radius`, and within the declared range: (R, 2)."""
+        if self.radius is None:
+            return None
+        ends = torch.stack([prediction - self.radius, prediction + self.radius], dim=-1)
+        return ends.clamp(self.low, self.high)
+
+    def calibrate(self, output: Tensor, target: Tensor) -> Self:
+        """Fit the radius of the interval; too few rows for the coverage fix none."""
+        found = conformal_radius(self._errors(output, target), coverage=self.coverage)
+        return self if found is None else replace(self, radius=found)
+
+    def claims(self, output: Tensor, target: Tensor) -> Claims:
+        """The coverage, and whether the score lies within the interval.
+
+        Where no interval is known, that of normal errors with these rows' own mean square.
+        """
+        errors = self._errors(output, target)
+        radius = self.radius
+        if radius is None:
+            deviation = float(errors.square().mean().sqrt())
+            radius = NormalDist().inv_cdf((1 + self.coverage) / 2) * deviation
+        return torch.full_like(errors, self.coverage), (errors <= radius).to(errors.dtype)
 
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Pearson and Spearman correlation, mean absolute and root mean squared error.
 
         A correlation needs targets and predictions that vary and are finite.
         """
+        # here and not on top: who only predicts needs no torchmetrics
+        from torchmetrics import functional as measures
+
         score = self.predict(output)
         if not len(target):
             return {"pearson": None, "spearman": None, "mae": None, "rmse": None}
         varies = bool(min(_variance(score), _variance(target)) > _LEAST_VARIANCE)
         return {
             # float64, because the one-pass sums of torchmetrics lose digits in float32
-            "pearson": float(pearson_corrcoef(score.double(), target.double())) if varies else None,
-            "spearman": float(spearman_corrcoef(score, target)) if varies else None,
-            "mae": float(mean_absolute_error(score, target)),
-            "rmse": float(mean_squared_error(score, target, squared=False)),
+            "pearson": float(measures.pearson_corrcoef(score.double(), target.double()))
+            if varies
+            else None,
+            "spearman": float(measures.spearman_corrcoef(score, target)) if varies else None,
+            "mae": float(measures.mean_absolute_error(score, target)),
+            "rmse": float(measures.mean_squared_error(score, target, squared=False)),
         }
+
+    def _errors(self, output: Tensor, target: Tensor) -> Tensor:
+        return (self.predict(output).double() - target.double()).abs()
 
     def _unit(self) -> tuple[float, float]:
         return (
