@@ -38,6 +38,10 @@ COMMANDS = {
     "check-data": Command("report on the data before any training, as text or --json", _TRAINER),
     "groups": Command("show data and parameter groups without training", _TRAINER),
     "plan": Command("show a freezing plan: stages, rates, cost; or --generate gradual", _TRAINER),
+    "export": Command(
+        "write a checkpoint as a folder for sentence-transformers and ONNX",
+        "lit_mtl.commands.export",
+    ),
     "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.embed"),
 }
 

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, and folders that one process writes."""
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp's files are private
         partial.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
@@ -85,7 +86,13 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the file system can."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -72,7 +72,7 @@ def test_wrong_use_is_refused(
         assert lit_mtl("embed", "--ckpt_path", "x.ckpt") == code
     assert lit_mtl("embed", "--ckpt_path", "x.ckpt", "a", " ") == 2
     with pytest.raises(SystemExit, match="2"):
-        lit_mtl("embed", "--ckpt_path", "x.ckpt", "--batch_size=0", "a")
+        lit_mtl("embed", "--ckpt_path", "x.ckpt", "--batch_tokens=0", "a")
     assert lit_mtl("embed", "--ckpt_path", "x.ckpt", "--file", "a.txt", "b") == 2
     with pytest.raises(SystemExit, match="2"):
         lit_mtl("embed", "sentence")

@@ -11,7 +11,8 @@ from tabulate import tabulate
 from torch import Tensor
 from torch.nn import functional
 
-from lit_mtl.artifact.bundle import load_checkpoint
+from lit_mtl.artifact import load
+from lit_mtl.artifact.length_batches import TOKENS
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.readers import decode, read_lines, split_lines
 from lit_mtl.errors import ConfigError
@@ -30,7 +31,7 @@ def run(name: str, args: Sequence[str]) -> None:
     silence_upstream_notes()
     options = _parser(name).parse_args(args)
     texts = _texts(options.sentences, options.file)
-    embeddings = load_checkpoint(options.ckpt_path).embed(texts, batch_size=options.batch_size)
+    embeddings = load(options.ckpt_path).embed(texts, batch_tokens=options.batch_tokens)
     print(describe(embeddings, texts))
     if options.output is not None:
         save_array(embeddings, options.output)
@@ -95,10 +96,14 @@ def _parser(name: str) -> argparse.ArgumentParser:
         description="Show shape, norms and cosines of sentence embeddings, or save them.",
     )
     parser.add_argument("sentences", nargs="*", help="sentences; without them, stdin is read")
-    parser.add_argument("--ckpt_path", type=Path, required=True, help="a checkpoint of fit")
+    parser.add_argument(
+        "--ckpt_path", type=Path, required=True, help="a checkpoint or an exported folder"
+    )
     parser.add_argument("--file", type=Path, help="text file with one sentence a line")
     parser.add_argument("--output", type=Path, help="a .npy file to write, one row a sentence")
-    parser.add_argument("--batch_size", type=_positive, default=64, help="sentences run at once")
+    parser.add_argument(
+        "--batch_tokens", type=_positive, default=TOKENS, help="tokens run at once, about"
+    )
     return parser
 
 

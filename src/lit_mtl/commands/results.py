@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -23,6 +24,7 @@ def report(
     checkpoint: str | None,
     seconds: float | None = None,
     calibration: Calibration | None = None,
+    intervals: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
 
@@ -35,6 +37,7 @@ def report(
         checkpoint: the checkpoint that was measured.
         seconds: duration of the training, if there was one.
         calibration: of that checkpoint, at the end of a fit.
+        intervals: split name to task name to each metric's confidence interval.
     """
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
@@ -56,6 +59,8 @@ def report(
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
+    if intervals is not None:
+        content["confidence_intervals"] = intervals
     if calibration is not None:
         calibration.save(folder)
         content["checkpoint_sha256"] = calibration.checkpoint

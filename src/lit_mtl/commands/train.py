@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_mtl.calibration import Calibration, calibrate
+from lit_mtl.calibration import calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
@@ -30,6 +30,7 @@ from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
 from lit_mtl.errors import ConfigError, LitMTLError
+from lit_mtl.evaluation import confidence_intervals
 from lit_mtl.files import locked
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
@@ -186,18 +187,7 @@ class LitMTLCLI(LightningCLI):
                 verbose=False,
                 weights_only=True,
             )
-        outputs = self.model.outputs
-        calibration = (
-            calibrate(
-                self.model.tasks,
-                outputs["val"],
-                outputs.get("test"),
-                checkpoint=read_manifest(path.resolve())["sha256"],
-            )
-            if self.trainer.is_global_zero
-            else None
-        )
-        self._report(path, seconds=checkpointing.seconds, calibration=calibration)
+        self._report(path, seconds=checkpointing.seconds)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
@@ -221,23 +211,33 @@ class LitMTLCLI(LightningCLI):
             raise ConfigError("A trained model is needed: name its checkpoint with --ckpt_path")
         return self.checkpoint
 
-    def _report(
-        self,
-        checkpoint: Path,
-        *,
-        seconds: float | None = None,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def _report(self, checkpoint: Path, *, seconds: float | None = None) -> None:
         folder = self.trainer.log_dir  # a collective call, so on every process
         if self.trainer.is_global_zero:
-            report(
-                self.model.results,
-                tasks=self.model.tasks,
-                folder=Path(folder) if folder and self.trainer.logger else None,
-                checkpoint=str(checkpoint),
-                seconds=seconds,
-                calibration=calibration,
-            )
+            self._write_report(checkpoint, folder, seconds)
+
+    def _write_report(self, checkpoint: Path, folder: str | None, seconds: float | None) -> None:
+        """Show and keep the results; at the end of a fit, which has `seconds`, calibrate too."""
+        outputs, tasks = self.model.outputs, self.model.tasks
+        calibration = intervals = None
+        if seconds is not None:
+            digest = read_manifest(checkpoint.resolve())["sha256"]
+            calibration = calibrate(tasks, outputs["val"], outputs.get("test"), checkpoint=digest)
+            intervals = {
+                split: {
+                    name: confidence_intervals(tasks[name], *rows) for name, rows in found.items()
+                }
+                for split, found in outputs.items()
+            }
+        report(
+            self.model.results,
+            tasks=tasks,
+            folder=Path(folder) if folder and self.trainer.logger else None,
+            checkpoint=str(checkpoint),
+            seconds=seconds,
+            calibration=calibration,
+            intervals=intervals,
+        )
 
 
 def run(name: str, args: Sequence[str]) -> None:
