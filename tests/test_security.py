@@ -17,11 +17,12 @@ import pytest
 import torch
 import yaml
 
+from lit_mtl.artifact.folder import write_manifest
 from lit_mtl.checkpoints import manifest_of, write_checkpoint
 from tests.conftest import Run
 from tests.runs import run_folder
 
-COMMANDS = ("fit", "validate", "test", "predict", "embed")
+COMMANDS = ("fit", "validate", "test", "predict", "embed", "export")
 
 
 class Payload:
@@ -55,6 +56,8 @@ def through(lit_mtl: Run, command: str, fit_arguments: list[str], path: Path) ->
     """Give a checkpoint to a command."""
     if command == "embed":
         return lit_mtl("embed", "--ckpt_path", path, "A sentence.")
+    if command == "export":
+        return lit_mtl("export", "--ckpt_path", path, "--output", "exported")
     words = fit_arguments
     if command != "fit":
         words = [word for word in words if "max_epochs" not in word]
@@ -210,3 +213,96 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(
 
 def test_nothing_is_left_in_the_environment() -> None:
     assert "LIT_MTL_FIRST_PROCESS" not in os.environ
+
+
+def resigned(folder: Path) -> None:
+    """Give a changed folder sums that fit, as an attacker would."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").unlink()
+    facts = {key: manifest[key] for key in ("tokenizer", "architecture")}
+    write_manifest(folder, facts)
+
+
+def hostile_config(folder: Path, marker: Path) -> int:
+    """Code named in the backbone's config, beside it in the folder, with sums that fit."""
+    config = json.loads((folder / "config.json").read_bytes())
+    config["auto_map"] = {name: "hostile_module.X" for name in ("AutoConfig", "AutoModel")}
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copy(marker.parent / "hostile_module.py", folder)
+    resigned(folder)
+    return 0  # a family that is known is built without it
+
+
+def hostile_tokenizer(folder: Path, marker: Path) -> int:
+    """The same in the tokenizer's config."""
+    config = json.loads((folder / "tokenizer_config.json").read_bytes())
+    config["auto_map"] = {"AutoTokenizer": ["hostile_module.X", "hostile_module.X"]}
+    config["tokenizer_class"] = "X"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    shutil.copy(marker.parent / "hostile_module.py", folder)
+    resigned(folder)
+    return -1  # refused, or read as the tokenizer file that it is
+
+
+def renamed_pickle(folder: Path, marker: Path) -> int:
+    for name in ("model.safetensors", "heads.safetensors"):
+        (folder / name).write_bytes(pickle.dumps(Payload(marker)))
+    resigned(folder)
+    return 74
+
+
+def pickle_beside(folder: Path, marker: Path) -> int:
+    """Files that libraries would pick up by their names."""
+    for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin"):
+        (folder / name).write_bytes(pickle.dumps(Payload(marker)))
+    (folder / "adapter_config.json").write_text('{"auto_mapping": {"base_model_class": "X"}}')
+    return 0
+
+
+def other_sums(folder: Path, marker: Path) -> int:
+    path = folder / "tasks.json"
+    path.write_text(path.read_text().replace("positive", "negative!"))
+    return 74
+
+
+def traversal(folder: Path, marker: Path) -> int:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["../marker.json"] = {"bytes": 1, "sha256": "0"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return 74
+
+
+def link_outside(folder: Path, marker: Path) -> int:
+    (folder / "tasks.json").rename(folder.parent / "tasks.json")
+    (folder / "tasks.json").symlink_to(folder.parent / "tasks.json")
+    return 74
+
+
+HOSTILE_FOLDERS = [
+    hostile_config,
+    hostile_tokenizer,
+    renamed_pickle,
+    pickle_beside,
+    other_sums,
+    traversal,
+    link_outside,
+]
+
+
+@pytest.mark.parametrize("make", HOSTILE_FOLDERS)
+def test_a_hostile_export_runs_nothing(
+    make: Callable[[Path, Path], int],
+    lit_mtl: Run,
+    exported: Path,
+    marker: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "it")
+    expected = make(folder, marker)
+    code = lit_mtl("embed", "--ckpt_path", folder, "A sentence.")
+    assert not marker.exists()
+    assert code == expected or expected == -1
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert message.count("\n") == (1 if code else 0)

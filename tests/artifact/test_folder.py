@@ -1,4 +1,5 @@
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -69,14 +70,19 @@ def written(
     ],
 )
 def test_every_family_is_read_by_sentence_transformers_and_here(
-    family: str, architecture: dict[str, Any], tmp_path: Path
+    family: str,
+    architecture: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    logging.getLogger("transformers").propagate = True
     model = written(tmp_path / "out", family, **architecture)
     expected = model.embed(TEXTS)
     torch.testing.assert_close(read_folder(tmp_path / "out").embed(TEXTS), expected)
     stock = SentenceTransformer(str(tmp_path / "out"), device="cpu")
     found = stock.encode(TEXTS, batch_size=3, convert_to_tensor=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert "MISSING" not in caplog.text
 
 
 def test_both_cut_at_the_same_token(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ _DENSE = "2_Dense/config.json"
 _DENSE_WEIGHTS = "2_Dense/model.safetensors"
 _NORMALIZE = "3_Normalize/config.json"
 
+_POOLER = "pooler."
+
 _POOLING_MODES = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens"}
 
 
@@ -57,7 +59,7 @@ def write_model(model: TrainedModel, folder: Path) -> list[str]:
     config = copy.deepcopy(transformer.config)
     config.architectures = [type(transformer).__name__]
     (folder / _CONFIG).write_text(config.to_json_string(use_diff=True), encoding="utf-8")
-    _save_tensors(transformer.state_dict(), folder / _WEIGHTS)
+    _save_tensors({**transformer.state_dict(), **_pooler(model)}, folder / _WEIGHTS)
     tokenizer = pack_tokenizer(model.tokenizer)
     for name, content in tokenizer.items():
         (folder / name).write_bytes(content.numpy().tobytes())
@@ -177,7 +179,9 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> TrainedModel:
             "tasks": json.loads((folder / TASKS).read_bytes()),
         }
     )
-    network.encoder.backbone.transformer.load_state_dict(_tensors(folder / _WEIGHTS))
+    weights = _tensors(folder / _WEIGHTS)
+    own = {name: value for name, value in weights.items() if not name.startswith(_POOLER)}
+    network.encoder.backbone.transformer.load_state_dict(own)
     projection = _tensors(folder / _DENSE_WEIGHTS)
     network.encoder.projection.load_state_dict(
         {name.removeprefix("linear."): value for name, value in projection.items()}
@@ -191,6 +195,18 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> TrainedModel:
         files[name] = torch.frombuffer(content, dtype=torch.uint8)
     tokenizer = unpack_tokenizer(files, network.encoder.backbone.config)
     return TrainedModel(network, tokenizer)
+
+
+def _pooler(model: TrainedModel) -> dict[str, Tensor]:
+    """Zeros for the pooler that transformers adds to some families and nothing here uses.
+
+    Without them, whoever loads the folder would be told that weights are missing.
+    """
+    backbone = model.network.encoder.backbone
+    if not backbone.has_pooler:
+        return {}
+    size = backbone.hidden_size
+    return {f"{_POOLER}dense.weight": torch.zeros(size, size), f"{_POOLER}dense.bias": torch.zeros(size)}
 
 
 def _safe(name: str, folder: Path) -> str:
