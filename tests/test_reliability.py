@@ -29,7 +29,9 @@ def test_scaling_the_logits_scales_the_temperature(factor: float, seed: int) -> 
     target = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
 
     def fitted(scale: float) -> float | None:
-        return fit_temperature(lambda t: float(functional.cross_entropy(scale * logits / t, target)))
+        return fit_temperature(
+            lambda t: float(functional.cross_entropy(scale * logits / t, target))
+        )
 
     one, scaled = fitted(1.0), fitted(factor)
     if one is None or scaled is None:

@@ -226,7 +226,7 @@ def resigned(folder: Path) -> None:
 def hostile_config(folder: Path, marker: Path) -> int:
     """Code named in the backbone's config, beside it in the folder, with sums that fit."""
     config = json.loads((folder / "config.json").read_bytes())
-    config["auto_map"] = {name: "hostile_module.X" for name in ("AutoConfig", "AutoModel")}
+    config["auto_map"] = dict.fromkeys(("AutoConfig", "AutoModel"), "hostile_module.X")
     (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(marker.parent / "hostile_module.py", folder)
     resigned(folder)

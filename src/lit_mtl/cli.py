@@ -34,7 +34,7 @@ COMMANDS = {
     "fit": Command("train on a config, then validate and test the best checkpoint", _TRAINER),
     "validate": Command("measure a checkpoint on the validation split", _TRAINER),
     "test": Command("measure a checkpoint on the test split", _TRAINER),
-    "predict": Command("write each task's prediction for a file of sentences", _TRAINER),
+    "predict": Command("write each task's prediction for sentences", "lit_mtl.commands.infer"),
     "check-data": Command("report on the data before any training, as text or --json", _TRAINER),
     "groups": Command("show data and parameter groups without training", _TRAINER),
     "plan": Command("show a freezing plan: stages, rates, cost; or --generate gradual", _TRAINER),
@@ -42,7 +42,7 @@ COMMANDS = {
         "write a checkpoint as a folder for sentence-transformers and ONNX",
         "lit_mtl.commands.export",
     ),
-    "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.embed"),
+    "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.infer"),
 }
 
 _HELP = """usage: python -m lit_mtl COMMAND [options]

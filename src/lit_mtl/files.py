@@ -11,7 +11,8 @@ from typing import IO
 
 from lit_mtl.errors import ConfigError, StorageError
 
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
+"""What the names of unfinished files begin with."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -34,7 +35,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_PARTIAL}{path.name}-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-")
         partial = Path(name)
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -51,10 +52,16 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
                 partial.unlink(missing_ok=True)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what processes that were killed while writing have left."""
-    for path in folder.glob(f"{_PARTIAL}*"):
-        path.unlink(missing_ok=True)
+def remove_partial(folder: Path, name: str = "") -> None:
+    """Remove what processes that were killed while writing have left.
+
+    Args:
+        folder: where they wrote.
+        name: of the file that they wrote. Blank: any.
+    """
+    for path in folder.glob(f"{PARTIAL}{f'{name}-' if name else ''}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

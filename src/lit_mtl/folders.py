@@ -16,9 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lit_mtl.errors import StorageError
-from lit_mtl.files import sync_folder
+from lit_mtl.files import PARTIAL, sync_folder
 
-_PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 
 _AT_FDCWD = -100
@@ -43,7 +42,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         recovered(path)
-        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{_PARTIAL}{path.name}-"))
+        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
         handle = os.open(partial, os.O_RDONLY)
         fcntl.flock(handle, fcntl.LOCK_EX)  # says that its writer is alive
         os.chmod(partial, 0o755)
@@ -74,7 +73,7 @@ def recovered(path: Path) -> Path:
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             replaced.rename(path)
-    for partial in path.parent.glob(f"{_PARTIAL}{path.name}-*"):
+    for partial in path.parent.glob(f"{PARTIAL}{path.name}-*"):
         if partial.is_dir() and _is_abandoned(partial):
             shutil.rmtree(partial, ignore_errors=True)
     return path

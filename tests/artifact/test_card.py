@@ -1,12 +1,13 @@
 from pathlib import Path
 
+import pytest
 import yaml
 
 from lit_mtl import load
 from lit_mtl.artifact.card import Evidence, model_card
 
 
-def test_the_code_of_the_card_runs(exported: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_code_of_the_card_runs(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(exported.parent)
     card = (exported / "README.md").read_text(encoding="utf-8")
     programs = [part.split("```")[0] for part in card.split("```python\n")[1:]]

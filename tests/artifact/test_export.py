@@ -80,7 +80,9 @@ def test_a_checkpoint_that_was_not_measured_is_exported_uncalibrated(
 
 
 def test_there_is_no_pickle_in_it_and_everything_has_its_sum(exported: Path) -> None:
-    names = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()
+    }
     assert names == {*verify_folder(exported)["files"], "manifest.json", "README.md"}
     for name in names:
         assert Path(name).suffix in (".json", ".safetensors", ".md", ".onnx")

@@ -23,7 +23,9 @@ class Hub:
         self.repositories[name] = private
 
     def upload_folder(self, *, repo_id: str, folder_path: str, allow_patterns: list[str]) -> object:
-        found = (path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*"))
+        found = (
+            path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*")
+        )
         self.sent = sorted(filter_repo_objects(found, allow_patterns=allow_patterns))
         return SimpleNamespace(commit_url=f"https://hub/{repo_id}")
 

@@ -14,7 +14,9 @@ from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.artifact.onnx_graph import GRAPH, write_graph
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.pretrained import load_tokenizer
 from lit_mtl.tasks import Classification, Regression
+from tests.conftest import TINY_BERT
 from tests.model.families import FAMILIES, family_config
 
 
@@ -28,15 +30,7 @@ def model_of(family: str, **architecture: object) -> TrainedModel:
         },
         architecture=Architecture(embedding_dim=8, **architecture),  # type: ignore[arg-type]
     )
-    return TrainedModel(network, load_tokenizer())
-
-
-def load_tokenizer():  # type: ignore[no-untyped-def]
-    from transformers import AutoTokenizer
-
-    from tests.conftest import TINY_BERT
-
-    return AutoTokenizer.from_pretrained(TINY_BERT)
+    return TrainedModel(network, load_tokenizer(str(TINY_BERT)))
 
 
 def test_runtime_and_tokenizer_file_are_enough(exported: Path) -> None:

@@ -42,7 +42,10 @@ def test_the_command_says_what_it_has_found(
 ) -> None:
     words = ["export", "--ckpt_path", str(calibrated), "--output", str(tmp_path / "out")]
     assert lit_mtl(*words) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == ["sentiment: calibrated", "score: calibrated"]
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "sentiment: calibrated",
+        "score: calibrated",
+    ]
     assert lit_mtl(*words) == 2
     assert "--overwrite" in capsys.readouterr().err
     last = calibrated.parent / "last.ckpt"

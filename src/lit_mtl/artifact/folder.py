@@ -206,7 +206,10 @@ def _pooler(model: TrainedModel) -> dict[str, Tensor]:
     if not backbone.has_pooler:
         return {}
     size = backbone.hidden_size
-    return {f"{_POOLER}dense.weight": torch.zeros(size, size), f"{_POOLER}dense.bias": torch.zeros(size)}
+    return {
+        f"{_POOLER}dense.weight": torch.zeros(size, size),
+        f"{_POOLER}dense.bias": torch.zeros(size),
+    }
 
 
 def _safe(name: str, folder: Path) -> str:

@@ -311,12 +311,17 @@ def _read_data(cli: LitMTLCLI) -> None:
     cli.datamodule.setup("fit")
 
 
-def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
+def restrict_imports() -> None:
+    """Let configs and flags name classes of the allowed packages only."""
     allowed = os.environ.get(_IMPORTS, "")
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*_ALLOWED, *(name for name in allowed.split(",") if name)],
     )
+
+
+def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
+    restrict_imports()
     model: type[LightningModule] = MultiTaskModule
     data: type[LightningDataModule] = SentimentDataModule
     sys.argv[1:] = args  # read from there, since DDP starts its other processes with it

@@ -35,7 +35,7 @@ Cell = str | None
 Cells = Iterator[tuple[int, Sequence[Cell]]]
 
 
-class _Number(str):
+class Number(str):
     """A number or truth value as it was written: a target, but no sentence."""
 
     __slots__ = ()
@@ -116,7 +116,7 @@ def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
         columns.append(column)
     for number, (text, target) in table.read(columns):
         where = f"{path}:{number}"
-        if isinstance(text, _Number):
+        if isinstance(text, Number):
             raise DataError(f"{where}: expected a sentence under {columns[0]!r}; found {text}")
         for cell in (text, target):
             refuse_unreadable(cell or "", where)
@@ -203,7 +203,7 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
             raise DataError(f"{where}: expected each key once; found twice: {', '.join(repeated)}")
         return dict(pairs)
 
-    number: Any = _Number  # keeps the digits as they were written
+    number: Any = Number  # keeps the digits as they were written
     try:
         row = json.loads(
             line,
@@ -300,9 +300,9 @@ def _cell(value: Any, where: str, name: str) -> Cell:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
-        return _Number(str(value).lower())
+        return Number(str(value).lower())
     if isinstance(value, int | float | Decimal):
-        return _Number(value)
+        return Number(value)
     raise DataError(
         f"{where}: expected text or a number under {name!r}; found {_short(repr(value))}"
     )
