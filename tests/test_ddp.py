@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_mtl.data.corpus import SPLITS, split_of
+from lit_mtl.data.splits import SPLITS, Splitter, position_of
 from tests.conftest import ROOT
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
@@ -79,7 +79,7 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
     sentences = [f"sentence number {number} of them" for number in range(5)]
     (tmp_path / "new.txt").write_text("\n".join(sentences))
     output = tmp_path / "out.jsonl"
-    words = [f"--data.predict_path={tmp_path / 'new.txt'}", f"--predictions.output={output}"]
+    words = ["--input", str(tmp_path / "new.txt"), "--output", str(output)]
     run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
     rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert rows == sentences
@@ -162,7 +162,8 @@ def test_more_processes_than_rows_do_not_hang_in_evaluation(
     rows: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number in range(200):
         text = f"film {number}"
-        rows[split_of(text, val_fraction=0.2, test_fraction=0.2)].append(text)
+        splitter = Splitter(val_fraction=0.2, test_fraction=0.2)
+        rows[splitter.split(position_of(text))].append(text)
     chosen = [*rows["train"][:3], rows["val"][0], rows["test"][0]]
     table = tmp_path / "few.tsv"
     table.write_text(

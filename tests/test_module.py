@@ -168,7 +168,8 @@ def test_training_learns_what_the_files_say(tiny_bert: Path, tmp_path: Path) -> 
     data = datamodule(tiny_bert)
     runner = trainer(tmp_path, max_epochs=60)
     runner.fit(module, datamodule=data)
-    data.datasets["test"] = data.datasets["train"]
+    assert data.corpus is not None
+    data.corpus.splits["test"] = data.corpus.splits["train"]
     runner.test(module, datamodule=data, verbose=False)
     assert module.results["test"]["sentiment"]["accuracy"] == 1.0
     assert module.results["test"]["score"]["pearson"] > 0.95

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from lit_mtl.errors import ConfigError, StorageError
+from lit_mtl.errors import ConfigError, LitMTLError, StorageError
 
 PARTIAL = ".partial-"
 """What the names of unfinished files begin with."""
@@ -44,6 +44,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(partial, 0o644)  # mkstemp's files are private
         partial.replace(path)
         sync_folder(path.parent)
+    except LitMTLError:  # of whoever writes; some of them are OSErrors
+        raise
     except OSError as error:
         raise StorageError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lit_mtl.errors import StorageError
+from lit_mtl.errors import LitMTLError, StorageError
 from lit_mtl.files import PARTIAL, sync_folder
 
 _REPLACED = ".replaced-"
@@ -50,9 +50,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _sync(partial)
         _put_in_place(partial, path)
         sync_folder(path.parent)
+    except LitMTLError:  # of whoever writes; some of them are OSErrors
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         raise StorageError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
         if partial is not None:

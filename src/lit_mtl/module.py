@@ -209,11 +209,6 @@ class MultiTaskModule(LightningModule):
         """Measure the test split."""
         self._finish("test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[int, dict[str, Any]]:
-        """Row number to each task's decoded prediction."""
-        output = self.network(batch["input_ids"], batch["attention_mask"])
-        return dict(zip(batch["row_id"].tolist(), self.network.decode(output), strict=True))
-
     def param_groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, from the heads down; every parameter is in exactly one."""
         network = self.network

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils._paths import filter_repo_objects
 
 from lit_mtl.artifact.hub import push_to_hub
 from lit_mtl.errors import LitMTLError, StorageError

@@ -24,8 +24,15 @@ def test_every_row_comes_once_and_ranks_agree_on_the_number_of_batches(
             training_steps(len(lengths), batch_size=batch_size, world_size=world_size)
         return
     ranks = [
-        training_batches(
-            lengths, batch_size=batch_size, seed=1, epoch=epoch, rank=rank, world_size=world_size
+        list(
+            training_batches(
+                lengths,
+                batch_size=batch_size,
+                seed=1,
+                epoch=epoch,
+                rank=rank,
+                world_size=world_size,
+            )
         )
         for rank in range(world_size)
     ]
@@ -42,10 +49,10 @@ def test_every_row_comes_once_and_ranks_agree_on_the_number_of_batches(
 
 def test_the_order_is_a_pure_function_of_seed_and_epoch() -> None:
     lengths = list(range(1, 101))
-    first = training_batches(lengths, batch_size=8, seed=3, epoch=2)
-    assert first == training_batches(lengths, batch_size=8, seed=3, epoch=2)
-    assert first != training_batches(lengths, batch_size=8, seed=3, epoch=3)
-    assert first != training_batches(lengths, batch_size=8, seed=4, epoch=2)
+    first = list(training_batches(lengths, batch_size=8, seed=3, epoch=2))
+    assert first == list(training_batches(lengths, batch_size=8, seed=3, epoch=2))
+    assert first != list(training_batches(lengths, batch_size=8, seed=3, epoch=3))
+    assert first != list(training_batches(lengths, batch_size=8, seed=4, epoch=2))
 
 
 def test_two_ranks_share_the_batches_of_one_process() -> None:
@@ -68,9 +75,9 @@ def padding(lengths: list[int], batches: list[list[int]]) -> float:
 def test_rows_of_similar_length_meet_and_others_too_over_the_epochs() -> None:
     lengths = np.random.default_rng(0).geometric(0.05, size=4000).clip(3, 128).tolist()
     plain = np.array_split(np.random.default_rng(1).permutation(4000), 125)
-    grouped = training_batches(lengths, batch_size=32, seed=0, epoch=0)
+    grouped = list(training_batches(lengths, batch_size=32, seed=0, epoch=0))
     assert padding(lengths, grouped) < 0.1 < 0.4 < padding(lengths, [list(b) for b in plain])
-    other = training_batches(lengths, batch_size=32, seed=0, epoch=1)
+    other = list(training_batches(lengths, batch_size=32, seed=0, epoch=1))
     partners = [next(set(batch) for batch in batches if 0 in batch) for batches in (grouped, other)]
     assert partners[0] != partners[1]
 
@@ -87,7 +94,7 @@ def test_evaluation_leaves_no_row_out_and_gives_every_rank_work(
     lengths: list[int], batch_size: int, world_size: int
 ) -> None:
     ranks = [
-        evaluation_batches(lengths, batch_size=batch_size, rank=rank, world_size=world_size)
+        list(evaluation_batches(lengths, batch_size=batch_size, rank=rank, world_size=world_size))
         for rank in range(world_size)
     ]
     assert all(ranks)

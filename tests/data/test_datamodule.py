@@ -2,12 +2,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.data.sources import Source
+from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
-from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks import AnyTask, Classification, Regression
 from tests.conftest import EXAMPLE_FILES, example_data
 from tests.processes import finished
 
@@ -20,7 +23,7 @@ def test_a_batch_holds_ids_masks_and_targets_of_its_rows(tiny_bert: Path) -> Non
     data = module(EXAMPLE_FILES, tiny_bert, batch_size=6)
     data.setup("fit")
     assert data.corpus is not None
-    examples = data.corpus.splits["train"]
+    examples = data.corpus.splits["train"][:]
     seen = []
     for batch in data.train_dataloader():
         assert batch["input_ids"].shape == batch["attention_mask"].shape
@@ -28,19 +31,20 @@ def test_a_batch_holds_ids_masks_and_targets_of_its_rows(tiny_bert: Path) -> Non
         for index, row in enumerate(batch["row_id"].tolist()):
             seen.append(row)
             ids = batch["input_ids"][index][batch["attention_mask"][index].bool()].tolist()
-            assert ids == data.tokenizer(examples[row].text)["input_ids"]
+            assert ids == data.tokenizer(examples["text"][row])["input_ids"]
             for name in ("sentiment", "score"):
-                assert bool(batch["labelled"][name][index]) == (name in examples[row].targets)
-                if name in examples[row].targets:
-                    expected = examples[row].targets[name]
-                    assert batch["targets"][name][index].item() == pytest.approx(expected)
-    assert sorted(seen) == list(range(len(examples)))
+                expected = examples[f"target.{name}"][row]
+                assert bool(batch["labelled"][name][index]) == (expected is not None)
+                target = batch["targets"][name][index].item()
+                assert target == pytest.approx(0 if expected is None else expected)
+    assert sorted(seen) == list(range(len(examples["text"])))
 
 
 def test_the_three_splits_are_apart_and_complete(tiny_bert: Path) -> None:
     data = module(EXAMPLE_FILES, tiny_bert)
     data.setup("fit")
-    texts = [set(data.datasets[split]["text"]) for split in ("train", "val", "test")]
+    assert data.corpus is not None
+    texts = [set(data.corpus.splits[split]["text"]) for split in SPLITS]
     assert sum(map(len, texts)) == len(set.union(*texts)) == 44
 
 
@@ -65,7 +69,10 @@ def test_several_tasks_of_one_kind_by_naming_their_files(tiny_bert: Path, tmp_pa
     data = module(
         None,
         tiny_bert,
-        files={"sentiment": str(EXAMPLE_FILES), "topic": str(topics)},
+        sources={
+            "examples": Source(path=str(EXAMPLE_FILES), tasks={"sentiment": "label"}),
+            "topics": Source(path=str(topics), tasks={"topic": "label"}),
+        },
         tasks={"sentiment": Classification(), "topic": Classification()},
     )
     data.setup("fit")
@@ -74,39 +81,70 @@ def test_several_tasks_of_one_kind_by_naming_their_files(tiny_bert: Path, tmp_pa
 
 
 def test_long_sentences_are_cut_and_counted(tiny_bert: Path) -> None:
-    data = module(EXAMPLE_FILES, tiny_bert, max_length=8)
-    data.setup("fit")
-    lengths = [len(ids) for split in data.datasets.values() for ids in split["input_ids"]]
-    assert max(lengths) == 8
-    whole = module(EXAMPLE_FILES, tiny_bert)
-    whole.setup("fit")
-    uncut = [len(ids) for split in whole.datasets.values() for ids in split["input_ids"]]
-    assert len(data.truncated) == sum(length > 8 for length in uncut) > 0
-    assert whole.truncated == []
-    assert all(
-        split["input_ids"][0][-1] == data.tokenizer.sep_token_id for split in data.datasets.values()
-    )
+    counts = []
+    for limit in (8, 128):
+        data = module(EXAMPLE_FILES, tiny_bert, max_length=limit)
+        data.setup("fit")
+        assert data.corpus is not None
+        lengths = np.concatenate([data.corpus.lengths(split) for split in SPLITS])
+        assert lengths.max() <= limit
+        counts.append((data.corpus.truncated.count, lengths))
+    assert counts[0][0] == (counts[1][1] > 8).sum() > 0
+    assert counts[1][0] == 0
 
 
-def test_sentences_to_predict_come_from_a_file_or_the_test_split(
-    tiny_bert: Path, tmp_path: Path
+def test_the_second_start_reads_what_the_first_one_prepared(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text, table = tmp_path / "a.txt", tmp_path / "a.tsv"
-    text.write_text("one\n\ntwo\n")
-    table.write_text("id\ttext\n1\tone\n2\ttwo\n")
-    for path in (text, table):
-        data = module(None, tiny_bert, predict_path=str(path))
-        data.setup("predict")
-        assert data.predict_texts() == ["one", "two"]
-        rows = torch.cat([batch["row_id"] for batch in data.predict_dataloader()])
-        assert sorted(rows.tolist()) == [0, 1]
-    for name, content in (("empty.txt", "\n"), ("rows.xlsx", "{}")):
-        (tmp_path / name).write_text(content)
-        with pytest.raises(DataError, match=f"{name}: expected"):
-            module(None, tiny_bert, predict_path=str(tmp_path / name)).setup("predict")
-    data = module(EXAMPLE_FILES, tiny_bert)
-    data.setup("predict")
-    assert data.predict_texts() == list(data.datasets["test"]["text"])
+    table = tmp_path / "a.tsv"
+    table.write_text("text\tscore\n" + "".join(f"text {n}\t{n % 5 - 2}\n" for n in range(40)))
+    built: list[Path] = []
+    original = SentimentDataModule._build
+
+    def counted(data: SentimentDataModule, folder: Path) -> None:
+        built.append(folder)
+        original(data, folder)
+
+    monkeypatch.setattr(SentimentDataModule, "_build", counted)
+    prints = []
+
+    def start(**options: Any) -> None:
+        data = module(table, tiny_bert, cache_dir=str(tmp_path / "cache"), **options)
+        data.setup("fit")
+        assert data.corpus is not None
+        prints.append(data.corpus.fingerprint)
+
+    start()
+    start(batch_size=4, seed=5)
+    assert len(built) == 1
+    assert prints[0] == prints[1]
+    table.write_text(table.read_text() + "one more\t1\n")
+    start()
+    assert (len(built), len(set(prints))) == (2, 2)
+    start(max_length=5)
+    start(val_fraction=0.3)
+    assert len(built) == 4
+
+
+def test_sources_are_mixed_as_asked(tiny_bert: Path, tmp_path: Path) -> None:
+    for name, rows in (("large", 300), ("small", 60)):
+        lines = "".join(f"{name} {n}\t{n % 5 - 2}\n" for n in range(rows))
+        (tmp_path / f"{name}.tsv").write_text(f"text\tscore\n{lines}")
+    sources = {name: Source(path=str(tmp_path / f"{name}.tsv")) for name in ("large", "small")}
+
+    def drawn(**options: Any) -> list[int]:
+        data = module(None, tiny_bert, sources=sources, **options)
+        data.setup("fit")
+        assert data.corpus is not None
+        source = data.corpus.source_of("train")
+        rows = torch.cat([batch["row_id"] for batch in data.train_dataloader()])
+        return [int(count) for count in np.bincount(source[rows.numpy()])]
+
+    plain, uniform = drawn(), drawn(mixing="uniform")
+    assert plain[0] > 4 * plain[1]
+    assert abs(uniform[0] - uniform[1]) <= 1
+    assert sum(uniform) == sum(plain)
+    assert uniform[0] < drawn(mixing="temperature", mixing_temperature=2.0)[0] < plain[0]
 
 
 def test_an_empty_split_is_refused_by_name(tiny_bert: Path) -> None:
@@ -119,8 +157,8 @@ def test_an_empty_split_is_refused_by_name(tiny_bert: Path) -> None:
 
 def test_two_tasks_cannot_learn_from_one_column(tiny_bert: Path) -> None:
     table = str(EXAMPLE_FILES / "scores.tsv")
-    tasks = {"a": Regression(low=-4, high=4), "b": Regression(low=-4, high=4)}
-    data = module(None, tiny_bert, files={"a": table, "b": table}, tasks=tasks)
+    tasks: dict[str, AnyTask] = {"a": Regression(low=-4, high=4), "b": Regression(low=-4, high=4)}
+    data = module(None, tiny_bert, sources={"all": Source(path=table)}, tasks=tasks)
     with pytest.raises(ConfigError, match="'a' and 'b' would both learn"):
         data.setup("fit")
 
@@ -130,7 +168,8 @@ def test_tables_that_no_task_learns_from_are_named(tiny_bert: Path, tmp_path: Pa
     (tmp_path / "other.csv").write_text("text,remark\n")
     data = module(tmp_path, tiny_bert)
     data.setup("fit")
-    assert data.unused_tables() == [tmp_path / "other.csv"]
+    assert data.corpus is not None
+    assert data.corpus.unused == [str(tmp_path / "other.csv")]
 
 
 def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
@@ -138,15 +177,13 @@ def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"`{name}`"):
             module(EXAMPLE_FILES, tiny_bert, **{name: 0})
     with pytest.raises(ConfigError, match="but got both"):
-        module(EXAMPLE_FILES, tiny_bert, files={"score": "x"})
+        module(EXAMPLE_FILES, tiny_bert, sources={"score": Source(path="x")})
     with pytest.raises(ConfigError, match="`tokenizer`"):
         SentimentDataModule(str(EXAMPLE_FILES)).setup("fit")
     with pytest.raises(ConfigError, match=r"data\.path"):
         module(None, tiny_bert).setup("fit")
-    with pytest.raises(ConfigError, match=r"score.*sentiment.*\['mood'\]"):
-        module(None, tiny_bert, files={"mood": "x"}).setup("fit")
     with pytest.raises(MissingInputError, match="nowhere"):
-        module(None, tiny_bert, files={"score": "nowhere.tsv"}).setup("fit")
+        module(None, tiny_bert, sources={"a": Source(path="nowhere.tsv")}).setup("fit")
     table = tmp_path / "a.tsv"
     table.write_text("text\tscore\na\t9\n")
     with pytest.raises(DataError, match=r"a\.tsv:2"):

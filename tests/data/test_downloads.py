@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from lit_mtl.data.corpus import build_corpus
 from lit_mtl.data.downloads import prepare_corpus
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
-from lit_mtl.tasks import Classification, Regression
 from tests.data.archive import LICENCE, build_archive
+from tests.data.corpora import build, targets
 
 MOVIES = (
     b"1\t2.5\tA good film.\r\n2\t-1.5\tA bad film.\r\n3\t0\tA film.\r\n"
@@ -43,14 +42,8 @@ def test_the_files_are_read_as_both_tasks_and_neutral_rows_have_no_label(
 ) -> None:
     folder = tmp_path / "movies"
     prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
-    corpus = build_corpus(
-        {"sentiment": folder, "score": folder / "scores.tsv"},
-        tasks={"sentiment": Classification(), "score": Regression(low=-4, high=4)},
-        val_fraction=0,
-        test_fraction=0,
-    )
-    neutral = next(x for x in corpus.splits["train"] if x.text == "A film.")
-    assert neutral.targets == {"score": 0.0}
+    corpus = build(folder)
+    assert targets(corpus)["A film."] == {"score": 0.0}
     assert corpus.labelled("train", "sentiment") == 4
 
 

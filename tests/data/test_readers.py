@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_mtl.data.readers import (
-    label_files,
-    read_label_folder,
-    read_lines,
-    read_text,
-)
+from lit_mtl.data import readers
+from lit_mtl.data.readers import file_lines
 from lit_mtl.errors import DataError, MissingInputError
 
 
@@ -22,70 +18,50 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_a_folder_gives_every_sentence_its_label_and_line(tmp_path: Path) -> None:
-    write(tmp_path / "positive.txt", "good\n\n fine \n")
-    write(tmp_path / "negative.txt", "bad\n")
-    rows = list(read_label_folder(tmp_path))
-    assert [(row.text, row.target) for row in rows] == [
-        ("bad", "negative"),
-        ("good", "positive"),
-        ("", "positive"),
-        ("fine", "positive"),
-    ]
-    assert rows[3].where == f"{tmp_path / 'positive.txt'}:3"
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("pos", "positive"),
-        ("NEG", "negative"),
-        ("negatives", "negative"),
-        ("Positive", "positive"),
-        ("Neutral", "Neutral"),
-    ],
-)
-def test_usual_file_names_are_understood(tmp_path: Path, name: str, label: str) -> None:
-    write(tmp_path / f"{name}.TXT", "x\n")
-    write(tmp_path / f"._{name}.txt", "hidden twin\n")
-    assert list(label_files(tmp_path)) == [label]
-
-
-def test_a_folder_without_two_filled_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="nowhere"):
-        list(read_label_folder(tmp_path / "nowhere"))
-    write(tmp_path / "positive.txt", "good\n")
-    with pytest.raises(DataError, match=r"two or more <label>\.txt.*found positive\.txt"):
-        list(read_label_folder(tmp_path))
-    write(tmp_path / "negative.txt", "\n \n")
-    with pytest.raises(DataError, match=r"negative\.txt.*empty"):
-        list(read_label_folder(tmp_path))
-
-
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_all_line_ends_give_the_same_rows(tmp_path: Path, end: str) -> None:
-    path = write(tmp_path / "a.txt", end.join(["one", "two", "", "three"]))
-    assert [(row.text, row.where.rpartition(":")[2]) for row in read_lines(path)] == [
-        ("one", "1"),
-        ("two", "2"),
-        ("", "3"),
-        ("three", "4"),
-    ]
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 2**20])
+def test_all_line_ends_give_the_same_lines_however_the_file_is_cut(
+    tmp_path: Path, end: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_BLOCK", block)
+    lines = ["one", "schön", "", "", "three"]
+    for last in ("", end):
+        path = write(tmp_path / "a.txt", end.join(lines) + last)
+        assert list(file_lines(path)) == list(enumerate(lines, start=1))
+
+
+def test_a_wrong_byte_is_named_in_whatever_block_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_BLOCK", 4)
+    path = write(tmp_path / "a.txt", b"one\r\ntwo\rthree\nf\xffur\n")
+    with pytest.raises(DataError, match=r"a\.txt:4: .*0xff at offset 16"):
+        list(file_lines(path))
+
+
+def test_a_file_without_line_ends_is_given_up_before_it_fills_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_BLOCK", 10)
+    monkeypatch.setattr(readers, "LONGEST_LINE", 100)
+    assert list(file_lines(write(tmp_path / "a.txt", "x" * 90))) == [(1, "x" * 90)]
+    with pytest.raises(DataError, match="found one of more than 100 bytes"):
+        list(file_lines(write(tmp_path / "a.txt", "x" * 1000)))
 
 
 def test_other_separators_stay_inside_a_sentence(tmp_path: Path) -> None:
     sentence = "a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g"
-    assert [row.text for row in read_lines(write(tmp_path / "a.txt", sentence))] == [sentence]
+    assert list(file_lines(write(tmp_path / "a.txt", sentence))) == [(1, sentence)]
 
 
 def test_words_that_look_like_missing_values_stay_text(tmp_path: Path) -> None:
     words = ["null", "NA", "None", "nan"]
     path = write(tmp_path / "a.txt", "\n".join(words))
-    assert [row.text for row in read_lines(path)] == words
+    assert [line for _, line in file_lines(path)] == words
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_sentence(tmp_path: Path) -> None:
-    assert read_text(write(tmp_path / "a.txt", b"\xef\xbb\xbfgood")) == "good"
+    assert list(file_lines(write(tmp_path / "a.txt", b"\xef\xbb\xbfgood"))) == [(1, "good")]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +81,7 @@ def test_what_is_not_utf8_text_is_named_with_its_line(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        read_text(write(tmp_path / "a.txt", content))
+        list(file_lines(write(tmp_path / "a.txt", content)))
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "device", "loop"])
@@ -121,12 +97,12 @@ def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, kind: str)
         path.symlink_to(path)
     found = "symbolic links" if kind == "loop" else kind
     with pytest.raises(MissingInputError, match=rf"a\.txt: expected a file, found .*{found}"):
-        read_text(path)
+        list(file_lines(path))
 
 
 def test_a_line_of_ten_megabytes_is_one_sentence(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "long " * 2_000_000 + "\nshort\n")
-    assert [len(row.text) for row in read_lines(path)] == [9_999_999, 5]
+    assert [len(line) for _, line in file_lines(path)] == [10_000_000, 5]
 
 
 SENTENCES = st.lists(
@@ -144,7 +120,7 @@ def test_what_was_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
     lines = write(tmp_path_factory.mktemp("round_trip") / "a.txt", "\n".join(texts))
-    assert [row.text for row in read_lines(lines)] == texts
+    assert [line for _, line in file_lines(lines)] == texts
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:
@@ -170,6 +146,6 @@ def test_five_thousand_damaged_texts_are_read_or_refused_as_data(tmp_path: Path)
     for _ in range(5000):
         path = write(tmp_path / "a.txt", damaged("gut\nschön\r\n\nein Satz\n".encode(), draw))
         with suppress(DataError):
-            assert all(row.text == row.text.strip() for row in read_lines(path))
+            assert all("\n" not in line for _, line in file_lines(path))
             read += 1
     assert 1000 < read < 4900

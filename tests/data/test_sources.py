@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pytest
 
-from lit_mtl.data.sources import find_sources
+from lit_mtl.data.sources import Findings, Source, find_sources
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
@@ -15,56 +17,139 @@ def labels_in(folder: Path) -> None:
         (folder / f"{name}.txt").write_text("x\n")
 
 
+def find(path: Path, declared: dict[str, Task] = TASKS, **options: Any) -> Findings:
+    return find_sources({"data": Source(path=str(path), **options)}, declared)
+
+
+def served(findings: Findings) -> dict[str, list[Path]]:
+    names = {name for feed in findings.feeds for name in feed.columns}
+    return {name: findings.paths(name) for name in names}
+
+
 def test_label_files_alone_serve_the_classification(tmp_path: Path) -> None:
     labels_in(tmp_path)
-    assert find_sources(tmp_path, TASKS) == {"sentiment": tmp_path}
+    assert served(find(tmp_path)) == {"sentiment": [tmp_path]}
 
 
 def test_a_scored_file_alone_serves_the_regression(tmp_path: Path) -> None:
     table = tmp_path / "anything.csv"
     table.write_text("text,score\n")
-    assert find_sources(table, TASKS) == {"score": table}
+    assert served(find(table)) == {"score": [table]}
 
 
-def test_a_folder_with_both_serves_both(tmp_path: Path) -> None:
+def test_a_folder_with_both_serves_both_and_names_what_it_does_not_read(tmp_path: Path) -> None:
     labels_in(tmp_path)
     (tmp_path / "scores.tsv").write_text("text\tscore\n")
     (tmp_path / "notes.tsv").write_text("text\tremark\n")
     (tmp_path / "._positive.txt").write_bytes(b"\0")
-    expected = {"sentiment": tmp_path, "score": tmp_path / "scores.tsv"}
-    assert find_sources(tmp_path, TASKS) == expected
+    found = find(tmp_path)
+    assert served(found) == {"sentiment": [tmp_path], "score": [tmp_path / "scores.tsv"]}
+    assert found.unused == [tmp_path / "notes.tsv"]
     only_score = {"score": TASKS["score"]}
-    assert find_sources(tmp_path, only_score) == {"score": tmp_path / "scores.tsv"}
+    assert served(find(tmp_path, only_score)) == {"score": [tmp_path / "scores.tsv"]}
 
 
-def test_one_table_may_serve_several_tasks_by_their_columns(tmp_path: Path) -> None:
+def test_one_table_serves_several_tasks_and_is_read_once(tmp_path: Path) -> None:
     table = tmp_path / "rows.tsv"
     table.write_text("text\tsentiment\tscore\n")
-    assert find_sources(table, TASKS) == {"sentiment": table, "score": table}
+    found = find(table)
+    assert served(found) == {"sentiment": [table], "score": [table]}
+    assert len(found.feeds) == 1
+
+
+def test_columns_and_the_sentence_may_be_named(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("review,text,stars,part,doc\n")
+    found = find(table, text="review", tasks={"score": "stars"}, split="part", group="doc").feeds[0]
+    assert (found.text, found.columns) == ("review", {"score": "stars"})
+    assert (found.split_column, found.group_column) == ("part", "doc")
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"text": "body"}, "expected a column named body; found the columns review"),
+        ({"split": "fold"}, "expected the split column 'fold'; found the columns review"),
+        ({"tasks": {"score": "rating"}}, r"columns of \{'score': 'rating'\}; found none such"),
+        (
+            {"tasks": {"score": "stars", "sentiment": "mood"}},
+            r"\{'sentiment': 'mood'\}; found none",
+        ),
+    )
+    for option, message in wrong:
+        with pytest.raises(DataError, match=message):
+            find(table, **{"tasks": {"score": "stars"}, **option})
+    with pytest.raises(ConfigError, match=r"source 'data' to be out of \['score', .*\['mood'\]"):
+        find(table, tasks={"mood": "stars"})
 
 
 def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"positive\.txt.*sentiment or label; score: score\)"):
-        find_sources(tmp_path, TASKS)
+        find(tmp_path)
     with pytest.raises(MissingInputError, match="nowhere"):
-        find_sources(tmp_path / "nowhere", TASKS)
+        find(tmp_path / "nowhere")
+    labels_in(tmp_path)
+    with pytest.raises(DataError, match="score"):
+        find(tmp_path, {"score": TASKS["score"]})
 
 
 def test_what_fits_two_tasks_is_not_guessed(tmp_path: Path) -> None:
     labels_in(tmp_path)
     two: dict[str, Task] = {"tone": Classification(), "topic": Classification()}
-    with pytest.raises(ConfigError, match=r"tone.*topic.*data\.files"):
-        find_sources(tmp_path, two)
+    with pytest.raises(ConfigError, match=r"tone.*topic.*column 'label'.*data\.sources"):
+        find(tmp_path, two)
+    assert served(find(tmp_path, two, tasks={"topic": "label"})) == {"topic": [tmp_path]}
     table = tmp_path / "rows.tsv"
     table.write_text("text\tlabel\n")
     with pytest.raises(ConfigError, match=r"tone.*topic.*both learn from the column 'label'"):
-        find_sources(table, two)
+        find(table, two)
 
 
 def test_two_tables_for_one_task_are_not_chosen_from(tmp_path: Path) -> None:
     for name in ("Ratings.TSV", "scores.csv"):
         (tmp_path / name).write_text("text\tscore\n" if name.endswith("TSV") else "text,score\n")
     with pytest.raises(ConfigError, match=r"Ratings\.TSV and .*scores\.csv both have targets"):
-        find_sources(tmp_path, TASKS)
+        find(tmp_path)
     (tmp_path / "scores.csv").unlink()
-    assert find_sources(tmp_path, TASKS) == {"score": tmp_path / "Ratings.TSV"}
+    assert served(find(tmp_path)) == {"score": [tmp_path / "Ratings.TSV"]}
+
+
+def test_files_of_their_own_make_the_splits(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.tsv").write_text("text\tscore\n")
+    paths: dict[str, Any] = {
+        "val_path": str(tmp_path / "b.tsv"),
+        "test_path": str(tmp_path / "c.tsv"),
+    }
+    found = find(tmp_path / "a.tsv", **paths)
+    assert [(feed.table.path.name, feed.split) for feed in found.feeds] == [
+        ("a.tsv", None),
+        ("b.tsv", "val"),
+        ("c.tsv", "test"),
+    ]
+
+
+def test_the_parts_of_a_saved_dataset_are_its_splits(tmp_path: Path) -> None:
+    part = datasets.Dataset.from_dict({"text": ["a"], "score": [1.0]})
+    names = {"train": "train", "validation": "val", "test": "test"}
+    datasets.DatasetDict(dict.fromkeys(names, part)).save_to_disk(str(tmp_path / "three"))
+    found = find(tmp_path / "three")
+    assert {feed.table.path.name: feed.split for feed in found.feeds} == names
+    one = find(tmp_path / "three" / "test").feeds[0]
+    assert (one.table.path.name, one.split) == ("test", None)
+    datasets.DatasetDict({"train": part, "unsupervised": part}).save_to_disk(
+        str(tmp_path / "other")
+    )
+    with pytest.raises(DataError, match=r"several, name one of them: .*other/unsupervised"):
+        find(tmp_path / "other")
+
+
+def test_a_dataset_of_the_hub_that_cannot_be_fetched_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # read from the environment when these were imported
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingInputError, match=r"hub:nobody/nothing: expected a dataset of"):
+        find_sources({"data": Source(path="hub:nobody/nothing")}, TASKS)
+
+
+def test_a_negative_weight_is_refused() -> None:
+    with pytest.raises(ConfigError, match="`weight`"):
+        Source(path="x", weight=-1.0)

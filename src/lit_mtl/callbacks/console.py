@@ -8,8 +8,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
 
-from lit_mtl.data.corpus import SPLITS
 from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.data.splits import SPLITS
 from lit_mtl.optim.param_groups import group_rows
 
 
@@ -49,8 +49,8 @@ def data_table(datamodule: SentimentDataModule) -> str:
     ]
     notes = [
         ", ".join(
-            [f"{name}: {reading.read} rows read"]
-            + [f"{len(places)} {reason}" for reason, places in reading.dropped.items() if places]
+            [f"{name}: {reading.read:,} rows read"]
+            + [f"{p.count:,} {reason}" for reason, p in reading.dropped.items() if p.count]
         )
         for name, reading in corpus.readings.items()
     ]
@@ -59,12 +59,10 @@ def data_table(datamodule: SentimentDataModule) -> str:
         for name in datamodule.declared_tasks
         if name not in corpus.tasks
     ]
-    notes += [
-        f"{path}: not read, it has no column for a task" for path in datamodule.unused_tables()
-    ]
-    if datamodule.truncated:
+    notes += [f"{path}: not read, it has no column for a task" for path in corpus.unused]
+    if corpus.truncated.count:
         notes.append(
-            f"{len(datamodule.truncated)} sentences are cut to {datamodule.max_length} tokens"
+            f"{corpus.truncated.count:,} sentences are cut to {datamodule.max_length} tokens"
         )
     return "\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes])
 

@@ -1,24 +1,27 @@
 """A report on the data before any training: what was read, and what a model will see of it."""
 
+import hashlib
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 
-from lit_mtl.data.corpus import SPLITS, Corpus, Example
+from lit_mtl.data.corpus import Corpus, Places, target_column
 from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.data.splits import SPLITS, Split
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
 
-_SHOWN = 5
-"""Examples that are named of anything."""
-
 _BINS = 8
 """Bars of the histogram of scores."""
+
+_NOTHING = 0
+"""Stands for a text without a letter or digit, which is like no other one."""
 
 _BAR = 30
 """Characters of the longest bar."""
@@ -44,120 +47,135 @@ def check_data(datamodule: SentimentDataModule) -> dict[str, Any]:
     """
     corpus = datamodule.corpus
     assert corpus is not None, "the datamodule is set up"
-    examples = [example for split in SPLITS for example in corpus.splits[split]]
+    suspicious = {name: Places() for name in SUSPICIONS}
+    for _, _, where, text in _sentences(corpus):
+        for name, suspects in SUSPICIONS.items():
+            if suspects(text):
+                suspicious[name].add(where)
     return {
-        "sources": {name: str(path) for name, path in datamodule.sources.items()},
+        "sources": corpus.paths,
         "unused": {
-            "tables": [str(path) for path in datamodule.unused_tables()],
+            "tables": corpus.unused,
             "tasks": [name for name in datamodule.declared_tasks if name not in corpus.tasks],
         },
         "splits": {
-            split: {
-                "sentences": len(corpus.splits[split]),
-                "labelled": {name: corpus.labelled(split, name) for name in corpus.tasks},
-            }
+            split: {"sentences": len(corpus.splits[split]), "labelled": corpus.counts[split]}
             for split in SPLITS
         },
-        "tasks": {name: _task(name, task, corpus, examples) for name, task in corpus.tasks.items()},
-        "lengths": _lengths(datamodule),
+        "tasks": {name: _task(name, task, corpus) for name, task in corpus.tasks.items()},
+        "lengths": _lengths(corpus, datamodule.tokenizer.model_max_length),
         "alike": _alike(corpus),
-        "suspicious": {
-            name: _places(example.where for example in examples if suspects(example.text))
-            for name, suspects in SUSPICIONS.items()
-        },
-        "rows": _rows(datamodule),
+        "suspicious": {name: asdict(places) for name, places in suspicious.items()},
+        "rows": _rows(datamodule, corpus),
     }
 
 
-def _task(name: str, task: Task, corpus: Corpus, examples: Sequence[Example]) -> dict[str, Any]:
+def _sentences(corpus: Corpus) -> Iterator[tuple[int, Split, str, str]]:
+    """Number, split, `file:line` and text of every sentence."""
+    number = 0
+    for split in SPLITS:
+        for batch in corpus.splits[split].select_columns(["text", "file", "number"]).iter(1000):
+            for text, file, line in zip(batch["text"], batch["file"], batch["number"], strict=True):
+                yield number, split, corpus.where(file, line), text
+                number += 1
+
+
+def _task(name: str, task: Task, corpus: Corpus) -> dict[str, Any]:
     """What was read for a task, and its targets."""
     reading = corpus.readings[name]
-    targets = [example.targets[name] for example in examples if name in example.targets]
+    kept = sum(corpus.labelled(split, name) for split in SPLITS)
     found: dict[str, Any] = {
         "kind": task.kind,
         "read": reading.read,
-        "kept": len(targets),
-        "dropped": {reason: _places(places) for reason, places in reading.dropped.items()},
-        "contradictions": _places(map(str, reading.contradictions)),
-        "unlabelled_share": 1 - len(targets) / len(examples),
+        "kept": kept,
+        "dropped": {reason: asdict(places) for reason, places in reading.dropped.items()},
+        "contradictions": {
+            "count": reading.contradictory,
+            "examples": list(map(str, reading.contradictions)),
+        },
+        "unlabelled_share": 1 - kept / sum(len(corpus.splits[split]) for split in SPLITS),
     }
+    column = target_column(name)
+    targets = np.concatenate(
+        [corpus.splits[split].data.column(column).drop_null().to_numpy() for split in SPLITS]
+    )
     if isinstance(task, Classification):
-        counts = Counter(targets)
-        found["labels"] = {label: counts[number] for number, label in enumerate(task.names)}
+        counts = np.bincount(targets, minlength=task.output_dim).tolist()
+        found["labels"] = dict(zip(task.names, counts, strict=True))
     else:
         found["histogram"] = _histogram(targets)
     return found
 
 
-def _histogram(scores: Sequence[float]) -> list[dict[str, float]]:
+def _histogram(scores: NDArray[np.float64]) -> list[dict[str, float]]:
     """Counts in bins of one width from the least score to the largest, which belongs to the last."""
-    low, high = min(scores), max(scores)
-    width = (high - low) / _BINS
-    if not width:
+    low, high = float(scores.min()), float(scores.max())
+    if low == high:
         return [{"from": low, "to": high, "count": len(scores)}]
-    counts = Counter(min(int((score - low) / width), _BINS - 1) for score in scores)
+    counts, edges = np.histogram(scores, bins=_BINS, range=(low, high))
     return [
-        {"from": low + number * width, "to": low + (number + 1) * width, "count": counts[number]}
-        for number in range(_BINS)
+        {"from": float(edges[bin]), "to": float(edges[bin + 1]), "count": int(count)}
+        for bin, count in enumerate(counts)
     ]
 
 
-def _lengths(datamodule: SentimentDataModule) -> dict[str, Any]:
+def _lengths(corpus: Corpus, max_length: int) -> dict[str, Any]:
     """Tokens a sentence, special ones and cutting included."""
-    lengths = sorted(
-        len(ids) for split in SPLITS for ids in datamodule.datasets[split]["input_ids"]
-    )
+    lengths = np.sort(np.concatenate([corpus.lengths(split) for split in SPLITS]))
     return {
-        "min": lengths[0],
-        "median": median(lengths),
-        "p95": lengths[int(0.95 * (len(lengths) - 1))],
-        "max": lengths[-1],
-        "max_length": datamodule.tokenizer.model_max_length,
-        "cut": _places(datamodule.truncated),
+        "min": int(lengths[0]),
+        "median": float(np.median(lengths)),
+        "p95": int(lengths[int(0.95 * (len(lengths) - 1))]),
+        "max": int(lengths[-1]),
+        "max_length": max_length,
+        "cut": asdict(corpus.truncated),
     }
 
 
 def _alike(corpus: Corpus) -> dict[str, Any]:
-    """Sentences that differ in case, punctuation or spacing only, within a split and across."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for split in SPLITS:
-        for example in corpus.splits[split]:
-            key = "".join(re.findall(r"\w+", example.text.casefold()))
-            if key:
-                groups.setdefault(key, []).append((split, example.where))
-    found: dict[str, list[str]] = {"within": [], "across": []}
+    """Sentences that differ in case, punctuation or spacing only, within a split and across.
+
+    Sums of the texts are compared first, so that memory holds a number for each sentence, and
+    texts only of those that are alike.
+    """
+    sums = np.fromiter((_likeness(text) for *_, text in _sentences(corpus)), np.int64)
+    values, counts = np.unique(sums, return_counts=True)
+    repeated = set(values[(counts > 1) & (values != _NOTHING)].tolist())
+    groups: dict[int, list[tuple[Split, str]]] = {}
+    for number, split, where, _ in _sentences(corpus) if repeated else ():
+        if (key := int(sums[number])) in repeated:
+            groups.setdefault(key, []).append((split, where))
+    found = {"within": Places(), "across": Places()}
     for group in groups.values():
-        if len(group) > 1:
-            kind = "within" if len({split for split, _ in group}) == 1 else "across"
-            found[kind].append("; ".join(f"{where} ({split})" for split, where in group))
-    return {kind: _places(places) for kind, places in found.items()}
+        kind = "within" if len({split for split, _ in group}) == 1 else "across"
+        found[kind].add("; ".join(f"{where} ({split})" for split, where in group))
+    return {kind: asdict(places) for kind, places in found.items()}
 
 
-def _rows(datamodule: SentimentDataModule) -> list[dict[str, Any]]:
+def _likeness(text: str) -> int:
+    """A sum over the letters and digits of a text, case aside."""
+    key = "".join(re.findall(r"\w+", text.casefold()))
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) if key else _NOTHING
+
+
+def _rows(datamodule: SentimentDataModule, corpus: Corpus) -> list[dict[str, Any]]:
     """What the model sees of three training rows, drawn by the seed."""
-    assert datamodule.corpus is not None
-    examples = datamodule.corpus.splits["train"]
+    examples = corpus.splits["train"]
     drawn = random.Random(datamodule.seed).sample(range(len(examples)), min(3, len(examples)))
-    ids = datamodule.datasets["train"]["input_ids"]
     return [
         {
-            "where": examples[number].where,
-            "text": examples[number].text,
-            "tokens": datamodule.tokenizer.convert_ids_to_tokens(ids[number]),
+            "where": corpus.where(row["file"], row["number"]),
+            "text": row["text"],
+            "tokens": datamodule.tokenizer.convert_ids_to_tokens(row["input_ids"]),
             "targets": {
-                name: task.names[int(target)] if isinstance(task, Classification) else target
-                for name, task in datamodule.tasks.items()
-                if (target := examples[number].targets.get(name)) is not None
+                name: task.describe(target)
+                for name, task in corpus.tasks.items()
+                if (target := row[target_column(name)]) is not None
             },
         }
-        for number in drawn
+        for row in (examples[number] for number in drawn)
     ]
-
-
-def _places(places: Iterable[str]) -> dict[str, Any]:
-    """How many there are, and the first of them."""
-    every = list(places)
-    return {"count": len(every), "examples": every[:_SHOWN]}
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -170,7 +188,7 @@ def as_text(found: dict[str, Any]) -> str:
     parts = [tabulate(splits, ["split", "sentences", *tasks])]
     for name, task in tasks.items():
         lines = [
-            f"{name} ({task['kind']}), from {found['sources'][name]}",
+            f"{name} ({task['kind']}), from {', '.join(found['sources'][name])}",
             f"  {task['read']} rows read, {task['kept']} sentences kept, "
             f"{task['unlabelled_share']:.1%} of all sentences without a target",
         ]

@@ -8,7 +8,7 @@ from lit_mtl.artifact.card import Evidence
 from lit_mtl.artifact.export import export
 from lit_mtl.artifact.hub import push_to_hub
 from lit_mtl.commands.quiet import silence_upstream_notes
-from lit_mtl.data.readers import read_lines
+from lit_mtl.data.inputs import Input
 
 
 def run(name: str, args: Sequence[str]) -> None:
@@ -22,7 +22,8 @@ def run(name: str, args: Sequence[str]) -> None:
     options = _parser(name).parse_args(args)
     int8 = None
     if options.int8 is not None:
-        int8 = (options.int8.name, [row.text for row in read_lines(options.int8) if row.text])
+        windows = Input(path=options.int8).windows()
+        int8 = (options.int8.name, [text for each in windows for text in each.texts if text])
     evidence = export(
         options.ckpt_path,
         options.output,

@@ -11,7 +11,7 @@ from lit_mtl.artifact.inference import Inference, Kind
 from lit_mtl.artifact.length_batches import TOKENS
 from lit_mtl.commands.embed import describe
 from lit_mtl.commands.quiet import silence_upstream_notes
-from lit_mtl.data.inputs import Input, refuse_unknown
+from lit_mtl.data.inputs import Input
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import remove_partial
 
@@ -83,7 +83,6 @@ def _source(options: argparse.Namespace) -> Input:
     if not all(sentence.strip() for sentence in options.sentences):
         raise ConfigError("Expected sentences as arguments, but one of them is blank")
     if options.input is not None:
-        refuse_unknown(options.input)
         return Input(path=options.input, text_column=options.text_column)
     if options.sentences:
         return Input(texts=options.sentences)

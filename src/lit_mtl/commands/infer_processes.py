@@ -80,5 +80,5 @@ def run_processes(inference: Inference, flags: Sequence[str]) -> None:
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({"trainer.logger": False, "trainer.enable_checkpointing": False})
-    trainer = parser.instantiate_classes(parser.parse_args(list(flags))).trainer
-    trainer.predict(InferenceModule(inference), return_predictions=False)
+    settings = parser.instantiate_classes(parser.parse_args(list(flags))).trainer
+    Trainer(**settings).predict(InferenceModule(inference), return_predictions=False)

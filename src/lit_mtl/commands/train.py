@@ -1,4 +1,4 @@
-"""`fit`, `validate`, `test`, `predict`, `groups` and `plan`, through one LightningCLI."""
+"""`fit`, `validate`, `test`, `groups` and `plan`, through one LightningCLI."""
 
 import json
 import os
@@ -20,7 +20,6 @@ from lit_mtl.calibration import calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
-from lit_mtl.callbacks.prediction_writer import PredictionWriter
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.commands.check_data import as_text, check_data
@@ -74,7 +73,7 @@ class LitMTLCLI(LightningCLI):
     datamodule: SentimentDataModule
     trainer: Trainer
     checkpoint: Path | None = None
-    """The checkpoint to continue, to measure or to predict with."""
+    """The checkpoint to continue or to measure."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -87,7 +86,6 @@ class LitMTLCLI(LightningCLI):
             "fit": hidden | {"train_dataloaders", "val_dataloaders"},
             "validate": hidden,
             "test": hidden,
-            "predict": hidden | {"return_predictions"},
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -104,7 +102,6 @@ class LitMTLCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
-        parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.set_defaults(
             {
                 "trainer.logger": _LOGGER,
@@ -177,7 +174,7 @@ class LitMTLCLI(LightningCLI):
         """Measure the best checkpoint, or the end if training ended before the first validation."""
         path = checkpointing.best_path or checkpointing.last_path
         measures = [self.trainer.validate]
-        if self.datamodule.test_fraction:
+        if self.datamodule.has_test:
             measures.append(self.trainer.test)
         for measure in measures:
             measure(
@@ -200,11 +197,6 @@ class LitMTLCLI(LightningCLI):
         path = self._required_checkpoint()
         self.trainer.test(**kwargs, ckpt_path=path, verbose=False, weights_only=True)
         self._report(path)
-
-    def predict(self, **kwargs: Any) -> None:
-        """Write predictions through the callback, without keeping them in memory twice."""
-        path = self._required_checkpoint()
-        self.trainer.predict(**kwargs, ckpt_path=path, return_predictions=False, weights_only=True)
 
     def _required_checkpoint(self) -> Path:
         if self.checkpoint is None:

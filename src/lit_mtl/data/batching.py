@@ -5,11 +5,18 @@ Rows of similar length meet, so that little is padded; which of them meet is dra
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
+from lit_mtl.data.mixing import epoch_rows
 from lit_mtl.errors import DataError
+
+Lengths = Sequence[int] | NDArray[np.int32]
+"""Tokens of each row."""
 
 _POOL_BATCHES = 50
 """Batches whose rows are sorted by length together. More pad less, fewer mix more freely."""
@@ -26,18 +33,32 @@ def training_steps(rows: int, *, batch_size: int, world_size: int = 1) -> int:
     return min(-(-rows // (batch_size * world_size)), rows // world_size)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Rows of several sources that are not drawn in proportion to their sizes.
+
+    Args:
+        source: number of the source of each row.
+        rows: rows of each source in an epoch.
+    """
+
+    source: NDArray[np.integer]
+    rows: Sequence[int]
+
+
 def training_batches(
-    lengths: Sequence[int],
+    lengths: Lengths,
     *,
     batch_size: int,
     seed: int,
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
-) -> list[list[int]]:
+    mixture: Mixture | None = None,
+) -> Iterator[list[int]]:
     """Row numbers of each batch of one rank in one epoch.
 
-    Every row comes exactly once over all ranks, all ranks have the same number of batches, and
+    Every row comes exactly once over all ranks, without a mixture; all ranks have the same number of batches, and
     batch sizes differ by at most one row on a rank: there is no small last batch. The batches
     that the ranks hold at one step come from the same range of lengths, so none waits long.
 
@@ -49,11 +70,15 @@ def training_batches(
         epoch: counts from 0.
         rank: this process.
         world_size: number of processes.
+        mixture: how often sources are drawn. None: every row once.
     """
     rows = len(lengths)
     steps = training_steps(rows, batch_size=batch_size, world_size=world_size)
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(rows)
+    if mixture is not None:
+        drawn = epoch_rows(mixture.source, rows=mixture.rows, seed=seed, epoch=epoch)
+        order = drawn[order]
     pool = _POOL_BATCHES * batch_size * world_size
     by_length = np.concatenate(
         [
@@ -62,20 +87,22 @@ def training_batches(
         ]
     )
     batches = np.array_split(by_length, steps)
-    return [batches[step][rank::world_size].tolist() for step in random.permutation(steps)]
+    for step in random.permutation(steps):
+        yield batches[step][rank::world_size].tolist()
 
 
 def evaluation_batches(
-    lengths: Sequence[int], *, batch_size: int, rank: int = 0, world_size: int = 1
-) -> list[list[int]]:
+    lengths: Lengths, *, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Iterator[list[int]]:
     """Row numbers of each batch of one rank, longest rows first.
 
     No row is padded in or left out. A rank without a row of its own gets row 0 once more, so that
     it takes part in every collective call; who gathers drops repeated rows by their `row_id`.
     """
     longest_first = np.argsort(-np.asarray(lengths), kind="stable")
-    own = longest_first[rank::world_size].tolist() or [0]
-    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    own = longest_first[rank::world_size] if rank < len(longest_first) else np.zeros(1, np.int64)
+    for start in range(0, len(own), batch_size):
+        yield own[start : start + batch_size].tolist()
 
 
 class LengthGroupedSampler(DistributedSampler[list[int]]):
@@ -91,17 +118,19 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         rank: this process.
         world_size: number of processes.
         start: epoch to begin with and batches of it that are done.
+        mixture: how often sources are drawn in training. None: every row once an epoch.
     """
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Lengths,
         *,
         batch_size: int,
         seed: int | None,
         rank: int = 0,
         world_size: int = 1,
         start: tuple[int, int] = (0, 0),
+        mixture: Mixture | None = None,
     ) -> None:
         # known before the first iterator: workers fetch as soon as they exist
         self.epoch = start[0]
@@ -111,11 +140,12 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
+        self._mixture = mixture
 
     def __iter__(self) -> Iterator[list[int]]:
         """The batches of the current epoch that are not done."""
         done = self._start[1] if self.epoch == self._start[0] else 0
-        return iter(self._batches()[done:])
+        return islice(self._batches(), done, None)
 
     def __len__(self) -> int:
         """Batches of a whole epoch of this rank, which do not depend on the epoch."""
@@ -125,7 +155,7 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         own = len(range(self._rank, rows, self._world_size)) or 1
         return -(-own // size)
 
-    def _batches(self) -> list[list[int]]:
+    def _batches(self) -> Iterator[list[int]]:
         if self._seed is None:
             return evaluation_batches(
                 self._lengths,
@@ -140,4 +170,5 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
             epoch=self.epoch,
             rank=self._rank,
             world_size=self._world_size,
+            mixture=self._mixture,
         )

@@ -1,52 +1,62 @@
-"""Joins the rows of all files by text and splits them.
+"""All sentences of a run with their targets, split and tokenised: Arrow files and a page of facts.
 
-One sentence carries as many targets as the files give it; a missing target stays missing.
+The files are memory-mapped, so a corpus may be larger than memory, and processes share it.
 """
 
-import hashlib
 import json
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean, mode
-from typing import Literal
+from typing import Any, Literal, Self
 
-from lit_mtl.data.readers import Row, read_label_folder
-from lit_mtl.data.sources import target_columns
-from lit_mtl.data.tables import FORMATS, is_table, read_table
-from lit_mtl.errors import ConfigError, DataError
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from lit_mtl.data.splits import SPLITS, Split
+from lit_mtl.errors import DataError, StorageError
+from lit_mtl.tasks import task_from_spec
 from lit_mtl.tasks.base import Task
-from lit_mtl.tasks.classification import Classification
 
-Contradictions = Literal["error", "drop", "keep"]
-"""What becomes of a sentence that has several labels for one task."""
-
-Reason = Literal["blank", "without a target", "repeated", "contradictory"]
-REASONS: tuple[Reason, ...] = ("blank", "without a target", "repeated", "contradictory")
+Reason = Literal["blank", "without a target", "repeated", "contradictory", "in another split"]
+REASONS: tuple[Reason, ...] = (
+    "blank",
+    "without a target",
+    "repeated",
+    "contradictory",
+    "in another split",
+)
 """Why a row gives no target of its own."""
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_FACTS = "corpus.json"
+
+_EXAMPLES = 5
 
 
-@dataclass(slots=True)
-class Example:
-    """One sentence with its targets.
+@dataclass(kw_only=True)
+class Places:
+    """How often something was found, and `file:line` of the first few."""
 
-    Args:
-        text: the sentence as first read.
-        where: `file:line` of its first occurrence.
-        targets: encoded target by task; a task that is missing here has no target.
-    """
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
 
-    text: str
-    where: str
-    targets: dict[str, float] = field(default_factory=dict)
+    def add(self, where: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(where)
+
+    @classmethod
+    def of(cls, places: Iterable[str]) -> Self:
+        """Count them all."""
+        found = cls()
+        for where in places:
+            found.add(where)
+        return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contradiction:
     """A sentence with several labels for one task.
 
@@ -56,7 +66,7 @@ class Contradiction:
     """
 
     task: str
-    labels: tuple[tuple[str, str], ...]
+    labels: list[list[str]]
 
     def __str__(self) -> str:
         """Who says what."""
@@ -70,183 +80,129 @@ class Contradiction:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Reading:
     """What became of the rows of one task.
 
     Args:
         read: rows read.
-        dropped: `file:line` of the rows that give no target of their own, by reason. A repeated
-            sentence counts once; of its scores the mean is taken.
-        contradictions: the sentences with several labels.
+        dropped: rows that give no target of their own, by reason. A repeated sentence counts once.
+        contradictory: sentences with several labels.
+        contradictions: the first of them.
     """
 
-    read: int
-    dropped: dict[Reason, list[str]]
-    contradictions: list[Contradiction]
+    read: int = 0
+    dropped: dict[Reason, Places] = field(
+        default_factory=lambda: {reason: Places() for reason in REASONS}
+    )
+    contradictory: int = 0
+    contradictions: list[Contradiction] = field(default_factory=list)
+
+    def contradict(self, contradiction: Contradiction) -> None:
+        """Count one more sentence with several labels."""
+        self.contradictory += 1
+        if len(self.contradictions) < _EXAMPLES:
+            self.contradictions.append(contradiction)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
     """All examples of a run.
 
+    Columns of a split: `row_id`, `text`, `file` and `number` (where it stands), `source`,
+    `input_ids`, and `target.<task>`, which is null where the example has no target.
+
     Args:
         tasks: the tasks that have rows, with labels resolved and units measured.
-        splits: examples by split, in the order of the files.
+        splits: the examples by split.
         readings: what became of the rows, by task.
+        counts: examples with a target, by split and task.
+        files: the files that were read.
+        sources: names of the sources; the column `source` counts them.
+        paths: where each task's targets come from.
+        unused: tables from which no task learns.
+        truncated: sentences that were cut.
+        fingerprint: SHA-256 of all texts and targets in their order.
     """
 
     tasks: dict[str, Task]
-    splits: dict[Split, list[Example]]
+    splits: dict[Split, Dataset]
     readings: dict[str, Reading]
+    counts: dict[Split, dict[str, int]]
+    files: list[str]
+    sources: list[str]
+    paths: dict[str, list[str]]
+    unused: list[str]
+    truncated: Places
+    fingerprint: str
 
     def labelled(self, split: Split, task: str) -> int:
         """Examples of a split that have a target for a task."""
-        return sum(task in example.targets for example in self.splits[split])
+        return self.counts[split][task]
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of all texts and targets in their order, split by split."""
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            for example in self.splits[split]:
-                targets = sorted(example.targets.items())
-                row = json.dumps([split, example.text, targets])  # escapes lone surrogates
-                digest.update(row.encode())
-        return digest.hexdigest()
+    def where(self, file: int, number: int) -> str:
+        """`file:line` of an example."""
+        return f"{self.files[file]}:{number}"
 
+    def lengths(self, split: Split) -> NDArray[np.int32]:
+        """Tokens of each sentence of a split, special ones included."""
+        return token_counts(self.splits[split])
 
-def text_key(text: str) -> str:
-    """What counts as the same sentence: NFC, without regard to the amount of white space."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    def source_of(self, split: Split) -> NDArray[np.int64]:
+        """Number of the source of each sentence of a split."""
+        return self.splits[split].with_format("numpy")["source"][:]  # type: ignore[no-any-return]
 
+    def save(self, folder: Path) -> None:
+        """Write the page of facts; the Arrow files are there already."""
+        facts = {name: value for name, value in vars(self).items() if name != "splits"}
+        facts["tasks"] = {name: task.spec() for name, task in self.tasks.items()}
+        facts["readings"] = {name: asdict(reading) for name, reading in self.readings.items()}
+        facts["truncated"] = asdict(self.truncated)
+        facts["bytes"] = {split: arrow_file(folder, split).stat().st_size for split in SPLITS}
+        (folder / _FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
-def split_of(key: str, *, val_fraction: float, test_fraction: float) -> Split:
-    """The split of a sentence: a function of its `text_key` alone, without regard to case.
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open what `save` wrote.
 
-    So the same sentence never stands in two splits, and new rows do not move old ones.
-    """
-    digest = hashlib.sha256(key.casefold().encode("utf-8", "surrogatepass")).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
-    if position < test_fraction:
-        return "test"
-    return "val" if position < test_fraction + val_fraction else "train"
-
-
-def build_corpus(
-    sources: Mapping[str, Path],
-    *,
-    tasks: Mapping[str, Task],
-    val_fraction: float,
-    test_fraction: float,
-    contradictions: Contradictions = "error",
-) -> Corpus:
-    """Read, join and split all files.
-
-    Args:
-        sources: task name to a folder of label files or a table.
-        tasks: the declared tasks by name.
-        val_fraction: share of the sentences in the validation split.
-        test_fraction: share of the sentences in the test split.
-        contradictions: what becomes of a sentence that has several labels for one task.
-
-    Raises:
-        DataError: for whatever is wrong in a file, with file and line.
-        ConfigError: if the fractions leave nothing to train on.
-    """
-    if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
-        raise ConfigError(
-            "Expected `val_fraction` and `test_fraction` to be at least 0 and to leave something "
-            f"to train on, but got {val_fraction} and {test_fraction}"
-        )
-    joined: dict[str, Example] = {}
-    resolved: dict[str, Task] = {}
-    readings = {}
-    for name, source in sources.items():
-        rows = _rows(name, tasks[name], source)
-        dropped: dict[Reason, list[str]] = {reason: [] for reason in REASONS}
-        labelled = []
-        for row in rows:
-            if not row.text:
-                dropped["blank"].append(row.where)
-            elif row.target is None:
-                dropped["without a target"].append(row.where)
-            else:
-                labelled.append(row)
-        resolved[name] = _resolve(name, tasks[name], source, [row.target or "" for row in labelled])
-        readings[name] = Reading(read=len(rows), dropped=dropped, contradictions=[])
-        _join(joined, name, resolved[name], labelled, readings[name], contradictions)
-    splits: dict[Split, list[Example]] = {split: [] for split in SPLITS}
-    for key, example in joined.items():
-        if not example.targets:
-            continue  # its labels contradicted each other
-        split = split_of(key, val_fraction=val_fraction, test_fraction=test_fraction)
-        splits[split].append(example)
-    train = splits["train"]
-    return Corpus(
-        tasks={
-            name: task.fit([row.targets[name] for row in train if name in row.targets])
-            for name, task in resolved.items()
-        },
-        splits=splits,
-        readings=readings,
-    )
-
-
-def _rows(name: str, task: Task, source: Path) -> list[Row]:
-    if is_table(source):
-        return list(read_table(source, target_columns=target_columns(name, task)))
-    if not isinstance(task, Classification):
-        raise DataError(
-            f"{source}: expected a table ({', '.join(FORMATS)}) for the {task.kind} task {name!r}; "
-            "found a folder"
-        )
-    return list(read_label_folder(source))
-
-
-def _resolve(name: str, task: Task, source: Path, targets: Sequence[str]) -> Task:
-    """A task with what its files say; they have to say something."""
-    if not targets:
-        raise DataError(f"{source}: expected targets for the task {name!r}; found none")
-    try:
-        return task.resolve(targets)
-    except ConfigError as error:
-        raise DataError(f"{source}: {error} (task {name!r})") from error
-
-
-def _join(
-    joined: dict[str, Example],
-    name: str,
-    task: Task,
-    rows: Sequence[Row],
-    reading: Reading,
-    contradictions: Contradictions,
-) -> None:
-    """Add one task's rows to the examples, and to its reading what became of them."""
-    found: dict[str, list[tuple[float, str]]] = {}
-    for row in rows:
-        assert row.target is not None
+        Raises:
+            StorageError: if it is damaged.
+        """
         try:
-            target = task.encode(row.target)
-        except ValueError as error:
-            raise DataError(f"{row.where}: {error} (task {name!r})") from error
-        key = text_key(row.text)
-        joined.setdefault(key, Example(row.text, row.where))
-        found.setdefault(key, []).append((target, row.where))
-    for key, targets in found.items():
-        values, places = zip(*targets, strict=True)
-        if not isinstance(task, Classification):
-            joined[key].targets[name] = fmean(values)
-        elif len(set(values)) == 1:
-            joined[key].targets[name] = values[0]
-        else:
-            labels = [(where, task.names[int(value)]) for value, where in targets]
-            contradiction = Contradiction(name, tuple(labels))
-            if contradictions == "error":
-                raise contradiction.error()
-            reading.contradictions.append(contradiction)
-            if contradictions == "drop":
-                reading.dropped["contradictory"] += places
-                continue
-            joined[key].targets[name] = mode(values)  # the first read of the most frequent ones
-        reading.dropped["repeated"] += places[1:]
+            facts: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+            sizes = facts.pop("bytes")
+            if any(arrow_file(folder, split).stat().st_size != sizes[split] for split in SPLITS):
+                raise ValueError("a file has another size than it was written with")
+            splits = {split: Dataset.from_file(str(arrow_file(folder, split))) for split in SPLITS}
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise StorageError(
+                f"{folder}: the prepared data cannot be read ({error}). Remove that folder to have "
+                "them prepared again"
+            ) from error
+        facts["tasks"] = {name: task_from_spec(spec) for name, spec in facts["tasks"].items()}
+        facts["readings"] = {name: _reading(values) for name, values in facts["readings"].items()}
+        facts["truncated"] = Places(**facts["truncated"])
+        return cls(splits=splits, **facts)
+
+
+def arrow_file(folder: Path, split: Split) -> Path:
+    """Where the examples of a split stand."""
+    return folder / f"{split}.arrow"
+
+
+def target_column(task: str) -> str:
+    """The column of a task's targets, apart from the columns of the sentences."""
+    return f"target.{task}"
+
+
+def token_counts(dataset: Dataset) -> NDArray[np.int32]:
+    """Length of `input_ids` of each row; reads only where the lists begin."""
+    column = dataset.data.column("input_ids")
+    counts = [pa.compute.list_value_length(chunk).to_numpy() for chunk in column.chunks]
+    return np.concatenate([np.empty(0, np.int32), *counts]).astype(np.int32)
+
+
+def _reading(values: dict[str, Any]) -> Reading:
+    dropped = {reason: Places(**places) for reason, places in values.pop("dropped").items()}
+    contradictions = [Contradiction(**found) for found in values.pop("contradictions")]
+    return Reading(dropped=dropped, contradictions=contradictions, **values)

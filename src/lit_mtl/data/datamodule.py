@@ -3,10 +3,14 @@
 Shapes: B rows, T tokens of the longest row in the batch.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
@@ -15,13 +19,21 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from lit_mtl.data.batching import LengthGroupedSampler
-from lit_mtl.data.corpus import SPLITS, Contradictions, Corpus, Example, Split, build_corpus
+from lit_mtl.data.batching import LengthGroupedSampler, Mixture
+from lit_mtl.data.cache import contents_of, default_cache, ensure, entry
+from lit_mtl.data.corpus import Corpus, target_column, token_counts
 from lit_mtl.data.downloads import CorpusName, prepare_corpus
-from lit_mtl.data.readers import Row, read_lines
-from lit_mtl.data.sources import find_sources, refuse_shared_columns
-from lit_mtl.data.tables import FORMATS, TEXT_COLUMNS, read_table, tables
-from lit_mtl.errors import ConfigError, DataError, MissingInputError
+from lit_mtl.data.joining import Contradictions, build_corpus
+from lit_mtl.data.mixing import Mixing, source_rows
+from lit_mtl.data.prepared import tokenizing
+from lit_mtl.data.sources import Source, find_sources
+from lit_mtl.data.splits import SPLITS, Split, Splitter
+from lit_mtl.data.tables import (
+    HUB,
+    open_hub_dataset,
+)
+from lit_mtl.errors import ConfigError, DataError, LitMTLError
+from lit_mtl.pretrained import pack_tokenizer
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from lit_mtl.tasks.base import Task
 
@@ -35,8 +47,8 @@ DEFAULT_TASKS: dict[str, AnyTask] = {
 class Batch(TypedDict):
     """What the collate step makes.
 
-    `input_ids` and `attention_mask` are (B, T), `row_id` is (B,). `targets[task]` is (B,) with a
-    meaningless 0 where `labelled[task]`, (B,), is False.
+    `input_ids` and `attention_mask` are (B, T), `row_id` is (B,). `targets[task]` is (B, …) in the
+    task's own shape, with meaningless zeros where `labelled[task]`, (B,), is False.
     """
 
     input_ids: Tensor
@@ -47,33 +59,42 @@ class Batch(TypedDict):
 
 
 class SentimentDataModule(LightningDataModule):
-    """Loads sentences with labels, scores or both, and splits, tokenises and batches them.
+    """Loads sentences with targets of any tasks, and splits, tokenises and batches them.
+
+    What is read is prepared once and kept in `cache_dir`, by its content.
 
     Args:
-        path: a folder with one `<label>.txt` a class, or a `scores.tsv`, or both; or one table.
-        files: task name to folder or table, instead of `path` where that would be ambiguous.
+        path: a folder with one `<label>.txt` a class, tables, or both; a table; a saved dataset; or
+            `hub:<name>`. The only source, of which everything else is found out.
+        sources: sources by name, instead of `path`; see `Source`.
         corpus: a rated corpus to fetch into `path` if it is not there yet.
         corpus_archive: the corpus' archive on disk, for machines without a network.
         tasks: the declared tasks; those without data are left out.
         max_length: tokens of a sentence at most; longer ones are cut and counted.
         batch_size: rows a training batch and process.
-        eval_batch_size: rows a batch and process in validation, test and prediction.
+        eval_batch_size: rows a batch and process in validation and test.
         val_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
+        stratify: a task of whose labels each split gets its share. None: shares of all sentences.
+        folds: cross-validation: the test split is one of so many folds. None: `test_fraction`.
+        fold: which of them, from 0.
+        mixing: how often the sources are drawn; see `data.mixing`.
+        mixing_temperature: of the mixing `temperature`.
         seed: seed of the order of the training rows.
         num_workers: worker processes of each loader; 0 loads in the training process.
         worker_timeout: seconds to wait for a worker's batch before the run ends with an error.
         contradictions: what becomes of a sentence with several labels for one task: `error` refuses
             the data, `drop` takes the sentence's label away, `keep` takes the most frequent one, the
             first read of those that are equally frequent.
-        predict_path: sentences for `predict`, a .txt file or a table. None: the test split.
+        cache_dir: where prepared data are kept. None: `lit_mtl` in the user's folder for caches. What
+            was not used for 30 days is removed.
     """
 
     def __init__(
         self,
         path: str | None = None,
         *,
-        files: dict[str, str] | None = None,
+        sources: dict[str, Source] | None = None,
         corpus: CorpusName | None = None,
         corpus_archive: str | None = None,
         tasks: Mapping[str, AnyTask] | None = None,
@@ -82,11 +103,16 @@ class SentimentDataModule(LightningDataModule):
         eval_batch_size: int = 128,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        stratify: str | None = None,
+        folds: int | None = None,
+        fold: int = 0,
+        mixing: Mixing = "proportional",
+        mixing_temperature: float = 1.0,
         seed: int = 0,
         num_workers: int = 0,
         worker_timeout: float = 300.0,
         contradictions: Contradictions = "error",
-        predict_path: str | None = None,
+        cache_dir: str | None = None,
     ) -> None:
         super().__init__()
         sizes = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1)}
@@ -98,28 +124,28 @@ class SentimentDataModule(LightningDataModule):
                 )
         if path is None and corpus is not None:
             path = f"data/{corpus}"
-        if path is not None and files is not None:
-            raise ConfigError("Expected either `path` or `files`, but got both")
+        if path is not None and sources:
+            raise ConfigError("Expected either `path` or `sources`, but got both")
         self.path = None if path is None else Path(path).expanduser()
-        self.files = {name: Path(file).expanduser() for name, file in (files or {}).items()}
+        self.sources = dict(sources or {}) if path is None else {"data": Source(path=path)}
         self.corpus_name = corpus
         self.corpus_archive = None if corpus_archive is None else Path(corpus_archive)
         self.declared_tasks: dict[str, Task] = dict(DEFAULT_TASKS if tasks is None else tasks)
         self.max_length = max_length
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
+        self.splitter = Splitter(
+            val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold
+        )
+        self.stratify = stratify
+        self.mixing: Mixing = mixing
+        self.mixing_temperature = mixing_temperature
         self.seed = seed
         self.num_workers = num_workers
         self.worker_timeout = worker_timeout
         self.contradictions: Contradictions = contradictions
-        self.predict_path = None if predict_path is None else Path(predict_path).expanduser()
-        self.sources: dict[str, Path] = {}
+        self.cache = default_cache() if cache_dir is None else Path(cache_dir).expanduser()
         self.corpus: Corpus | None = None
-        self.datasets: dict[Split, Dataset] = {}
-        self.predict_dataset: Dataset | None = None
-        self.truncated: list[str] = []
         self.position = (0, 0)
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
@@ -151,30 +177,25 @@ class SentimentDataModule(LightningDataModule):
         self._tokenizer = tokenizer
 
     def prepare_data(self) -> None:
-        """Fetch the rated corpus if one is named."""
+        """Fetch the rated corpus if one is named, and prepare the data: in one process a machine."""
         if self.corpus_name is not None and self.path is not None:
             prepare_corpus(self.corpus_name, self.path, archive=self.corpus_archive)
+        with suppress(LitMTLError):  # all processes raise it in `setup`, so that none waits
+            self._prepare()
 
     def setup(self, stage: str) -> None:
-        """Read, join, split and tokenise, once for all stages."""
-        if stage == "predict" and self.predict_path is not None:
-            self.predict_dataset = self._dataset(
-                [Example(row.text, row.where) for row in _texts(self.predict_path)]
-            )
-        elif self.corpus is None:
-            self.sources = self._find_sources()
-            self.corpus = build_corpus(
-                self.sources,
-                tasks=self.declared_tasks,
-                val_fraction=self.val_fraction,
-                test_fraction=self.test_fraction,
-                contradictions=self.contradictions,
-            )
-            self.datasets = {split: self._dataset(self.corpus.splits[split]) for split in SPLITS}
+        """Open the prepared data, once for all stages."""
+        if self.corpus is None:
+            self.corpus = Corpus.open(self._prepare())
         if stage == "fit":
             # what is measured at the end should be there before hours of training
-            for split in SPLITS if self.test_fraction else SPLITS[:2]:
+            for split in SPLITS if self.has_test else SPLITS[:2]:
                 self._split(split)
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split, by hash or by files; known after `setup`."""
+        return self.splitter.has_test or bool(self.corpus and len(self.corpus.splits["test"]))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split in a new order each epoch, from `position` on."""
@@ -202,21 +223,6 @@ class SentimentDataModule(LightningDataModule):
         """Batches of the test split."""
         return self._loader(self._split("test"), batch_size=self.eval_batch_size)
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the sentences to predict."""
-        return self._loader(self._to_predict(), batch_size=self.eval_batch_size)
-
-    def predict_texts(self) -> list[str]:
-        """The sentences to predict, in the order of the file; `row_id` counts them."""
-        texts: list[str] = list(self._to_predict()["text"])
-        return texts
-
-    def unused_tables(self) -> list[Path]:
-        """Tables in the folder that no task learns from; known after `setup`."""
-        if self.path is None:
-            return []
-        return [table for table in tables(self.path) if table not in self.sources.values()]
-
     def collate(self, columns: Any) -> Batch:
         """Make a batch of rows; in a worker process, if there are any.
 
@@ -229,7 +235,7 @@ class SentimentDataModule(LightningDataModule):
         try:
             return self._batch(columns)
         except Exception as error:
-            rows = ", ".join(columns["where"])
+            rows = ", ".join(map(self._where, columns["file"], columns["number"]))
             raise DataError(f"{rows}: no batch could be made of these rows ({error!r})") from error
 
     def _batch(self, columns: Any) -> Batch:
@@ -238,8 +244,9 @@ class SentimentDataModule(LightningDataModule):
         pad = int(self.tokenizer.pad_token_id or 0)
         targets, labelled = {}, {}
         for name, task in self.tasks.items():
-            column = columns.get(_column(name), [None] * len(ids))
-            values = [0 if value is None else value for value in column]
+            column = columns.get(target_column(name), [None] * len(ids))
+            missing = torch.zeros(task.target_shape).tolist()
+            values = [missing if value is None else value for value in column]
             targets[name] = torch.tensor(values, dtype=task.target_dtype)
             labelled[name] = torch.tensor([value is not None for value in column])
         return Batch(
@@ -250,62 +257,82 @@ class SentimentDataModule(LightningDataModule):
             labelled=labelled,
         )
 
-    def _find_sources(self) -> dict[str, Path]:
-        unknown = sorted(set(self.files) - set(self.declared_tasks))
-        if unknown:
+    def _mixture(self) -> Mixture | None:
+        """How often each source is drawn; None for every row once."""
+        if self.mixing == "proportional":
+            return None
+        assert self.corpus is not None
+        source = self.corpus.source_of("train")
+        names = self.corpus.sources
+        rows = source_rows(
+            np.bincount(source, minlength=len(names)).tolist(),
+            mixing=self.mixing,
+            temperature=self.mixing_temperature,
+            weights=[self.sources[name].weight for name in names],
+        )
+        return Mixture(source, rows)
+
+    def _where(self, file: int, number: int) -> str:
+        assert self.corpus is not None
+        return self.corpus.where(file, number)
+
+    def _prepare(self) -> Path:
+        """The folder of the prepared data, which are read and tokenised if they are not there yet."""
+        if not self.sources:
             raise ConfigError(
-                f"Expected the keys of `files` to be tasks out of {sorted(self.declared_tasks)}, "
-                f"but got {unknown}"
+                "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
+                "rated corpus with `data.corpus`"
             )
-        if self.files:
-            for name, file in self.files.items():
-                if not file.exists():
-                    raise MissingInputError(
-                        f"{file}: expected a folder or a table for the task {name!r}, found nothing"
-                    )
-            refuse_shared_columns(self.files, self.declared_tasks)
-            return self.files
-        if self.path is None:
-            raise ConfigError(
-                "No data: name a folder or table with `data.path`, or a rated corpus with "
-                "`data.corpus`"
-            )
-        return find_sources(self.path, self.declared_tasks)
+        folder = entry(
+            self.cache,
+            {
+                "sources": {
+                    name: asdict(replace(source, weight=1.0))  # which changes nothing here
+                    for name, source in self.sources.items()
+                },
+                "contents": [
+                    self._contents(path)
+                    for source in self.sources.values()
+                    for path in source.paths().values()
+                ],
+                "tasks": [(name, task.spec()) for name, task in self.declared_tasks.items()],
+                "splitter": asdict(self.splitter),
+                "stratify": self.stratify,
+                "contradictions": self.contradictions,
+                "tokenizer": {
+                    name: hashlib.sha256(content.numpy().tobytes()).hexdigest()
+                    for name, content in pack_tokenizer(self.tokenizer).items()
+                },
+            },
+        )
+        ensure(folder, self._build)
+        return folder
 
-    def _dataset(self, examples: Sequence[Example]) -> Dataset:
-        """Arrow table of a split: row_id, text, where, input_ids, and a nullable column a task."""
-        texts = [example.text for example in examples]
-        columns: dict[str, Any] = {
-            "row_id": list(range(len(texts))),
-            "text": texts,
-            "where": [example.where for example in examples],
-            "input_ids": self._tokenize(examples),
-        }
-        for name in self.tasks:
-            columns[_column(name)] = [example.targets.get(name) for example in examples]
-        return Dataset.from_dict(columns)
+    def _build(self, folder: Path) -> None:
+        build_corpus(
+            find_sources(self.sources, self.declared_tasks),
+            folder,
+            tasks=self.declared_tasks,
+            splitter=self.splitter,
+            tokenize=tokenizing(self.tokenizer),
+            contradictions=self.contradictions,
+            stratify=self.stratify,
+        )
 
-    def _tokenize(self, examples: Sequence[Example]) -> list[list[int]]:
-        if not examples:
-            return []
-        texts = [example.text for example in examples]
-        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
-        limit = self.tokenizer.model_max_length
-        too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
-        for row in too_long:
-            ids[row] = self.tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
-            self.truncated.append(examples[row].where)
-        return ids
-
-    def _to_predict(self) -> Dataset:
-        return self._split("test") if self.predict_dataset is None else self.predict_dataset
+    @staticmethod
+    def _contents(path: str) -> dict[str, str]:
+        if not path.startswith(HUB):
+            return contents_of(Path(path).expanduser())
+        return {str(table.path): table.version for table in open_hub_dataset(path).values()}
 
     def _split(self, split: Split) -> Dataset:
-        dataset = self.datasets[split]
+        assert self.corpus is not None, "the datamodule is set up"
+        dataset = self.corpus.splits[split]
         if not len(dataset):
             raise ConfigError(
                 f"The {split} split holds no sentence: there are too few for the fractions "
-                f"val_fraction={self.val_fraction} and test_fraction={self.test_fraction}"
+                f"val_fraction={self.splitter.val_fraction} and "
+                f"test_fraction={self.splitter.test_fraction}"
             )
         return dataset
 
@@ -316,12 +343,13 @@ class SentimentDataModule(LightningDataModule):
         if getattr(trainer, "overfit_batches", 0):
             raise ConfigError("`overfit_batches` is not supported: use `limit_train_batches`")
         sampler = LengthGroupedSampler(
-            [len(ids) for ids in dataset["input_ids"]],
+            token_counts(dataset),
             batch_size=batch_size,
             seed=seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             start=(0, 0) if seed is None else self.position,
+            mixture=None if seed is None else self._mixture(),
         )
         return DataLoader(
             dataset,
@@ -332,19 +360,3 @@ class SentimentDataModule(LightningDataModule):
             timeout=self.worker_timeout if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-def _column(task: str) -> str:
-    """The dataset's column of a task's targets, apart from the columns of the sentences."""
-    return f"target.{task}"
-
-
-def _texts(path: Path) -> list[Row]:
-    suffix = path.suffix.lower()
-    if suffix not in (".txt", *FORMATS) and not path.is_dir():
-        raise DataError(f"{path}: expected a file that ends in .txt, {', '.join(FORMATS)}")
-    rows = read_lines(path) if suffix == ".txt" else read_table(path, target_columns=TEXT_COLUMNS)
-    texts = [row for row in rows if row.text]
-    if not texts:
-        raise DataError(f"{path}: expected sentences; found none")
-    return texts

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from lit_mtl.data.corpus import text_key
+from lit_mtl.data.scanning import text_key
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 
 CorpusName = Literal["movies", "tweets", "amazon", "nyt"]

@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from lit_mtl.data.readers import decode, read_lines, split_lines
-from lit_mtl.data.tables import FORMATS, TEXT_COLUMNS, Number, open_table
+from lit_mtl.data.readers import file_lines, lines, refuse_missing
+from lit_mtl.data.tables import FORMATS, Cell, Table, open_table, sentence
 from lit_mtl.errors import DataError
 
 WINDOW = 4096
@@ -25,7 +25,7 @@ class Window(NamedTuple):
 
     number: int
     texts: list[str]
-    cells: list[Sequence[str | None]]
+    cells: list[Sequence[Cell]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +53,13 @@ class Input:
             MissingInputError: if there is no such file.
             DataError: if it is no table, or has no column of sentences.
         """
-        if self.path is None or self.path.suffix.lower() == ".txt":
+        table = self._table()
+        if table is None:
+            if self.path is not None:
+                refuse_missing(self.path)
             return ["text"]
-        columns = list(open_table(self.path).columns)
-        names = TEXT_COLUMNS if self.text_column is None else (self.text_column,)
-        if not set(names) & set(columns):
-            raise DataError(
-                f"{self.path}:1: expected a column named {' or '.join(names)}; "
-                f"found the columns {', '.join(columns) or 'none'}"
-            )
-        return columns
+        table.text_column(self.text_column)
+        return list(table.columns)
 
     def windows(self) -> Iterator[Window]:
         """All rows in their order.
@@ -76,41 +73,30 @@ class Input:
             yield Window(number, [text for text, _ in part], [cells for _, cells in part])
             number += 1
 
-    def _rows(self) -> Iterator[tuple[str, Sequence[str | None]]]:
-        if self.path is not None and self.path.suffix.lower() != ".txt":
-            yield from self._table_rows(self.path)
+    def _table(self) -> Table | None:
+        """The table at the path; None for a text."""
+        if self.path is None or self.path.suffix.lower() == ".txt":
+            return None
+        if self.path.suffix.lower() not in FORMATS and not self.path.is_dir():
+            raise DataError(f"{self.path}: expected a file that ends in .txt, {', '.join(FORMATS)}")
+        return open_table(self.path)
+
+    def _rows(self) -> Iterator[tuple[str, Sequence[Cell]]]:
+        table = self._table()
+        if table is None:
+            for line in self._lines():
+                if text := line.strip():
+                    yield text, [text]
             return
-        for text in self._lines():
-            if text.strip():
-                yield text.strip(), [text.strip()]
+        column = table.text_column(self.text_column)
+        place = table.columns.index(column)
+        for record in table.read(table.columns):
+            yield sentence(record._replace(cells=[record.cells[place]]), column), record.cells
 
     def _lines(self) -> Iterator[str]:
         if self.path is not None:
-            yield from (row.text for row in read_lines(self.path))
+            yield from (line for _, line in file_lines(self.path))
         elif self.stream is not None:
-            name = "standard input"
-            yield from (row.text for row in split_lines(decode(self.stream.read(), name), name))
+            yield from (line for _, line in lines(self.stream, "standard input"))
         else:
             yield from self.texts
-
-    def _table_rows(self, path: Path) -> Iterator[tuple[str, Sequence[str | None]]]:
-        columns = self.columns()
-        names = TEXT_COLUMNS if self.text_column is None else (self.text_column,)
-        column = next(name for name in names if name in columns)
-        place = columns.index(column)
-        for number, cells in open_table(path).read(columns):
-            if isinstance(cells[place], Number):
-                raise DataError(
-                    f"{path}:{number}: expected a sentence under {column!r}; found {cells[place]}"
-                )
-            yield (cells[place] or "").strip(), cells
-
-
-def refuse_unknown(path: Path) -> None:
-    """Only texts and tables are read.
-
-    Raises:
-        DataError: for a name that ends otherwise.
-    """
-    if path.suffix.lower() not in (".txt", *FORMATS) and not path.is_dir():
-        raise DataError(f"{path}: expected a file that ends in .txt, {', '.join(FORMATS)}")

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from lit_mtl.data.tables import Number
+from lit_mtl.data.tables import Verbatim
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import atomic_writer
 
@@ -51,7 +51,7 @@ class JsonLinesWriter(RowWriter):
         """Append rows."""
         for row in rows:
             values = {
-                name: json.loads(value) if isinstance(value, Number) else value
+                name: json.loads(value) if isinstance(value, Verbatim) else value
                 for name, value in row.items()
             }
             self.file.write((json.dumps(values, ensure_ascii=False) + "\n").encode())

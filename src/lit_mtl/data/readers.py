@@ -1,103 +1,41 @@
-"""Reads text files and folders of them: bytes to text, text to sentences. Knows no models.
+"""Reads text files in blocks: bytes to text, text to lines. Knows neither tables nor models.
 
 A line ends at LF, CR LF or CR and nowhere else: Python's `str.splitlines` would also cut at form
-feeds, U+2028 and others, which are part of a sentence.
+feeds, U+2028 and others, which are part of a sentence. No file is ever held in memory as a whole.
 """
 
 import os
 import re
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from lit_mtl.errors import DataError, MissingInputError
 
-_LABEL_ALIASES = {
-    alias: label for label in ("positive", "negative") for alias in (label, f"{label}s", label[:3])
+LONGEST_LINE = 2**26
+"""Bytes of the longest line, and characters of the longest cell: beyond, it is no file of sentences."""
+
+_BLOCK = 2**20
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip file. Unpack it",
+    b"PK\x03\x04": "zip file. Unpack it",
+    b"PAR1": "Parquet file. Let its name end in .parquet",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One sentence as it stands in a file.
-
-    Args:
-        text: the sentence without white space around it; empty where the row is blank.
-        target: its target as written; None where the cell is blank.
-        where: `file:line` for messages.
-    """
-
-    text: str
-    target: str | None
-    where: str
-
-
-def label_files(folder: Path) -> dict[str, list[Path]]:
-    """The `<label>.txt` files of a folder by label, sorted.
-
-    `pos`, `positives`, `neg` and `negatives` are understood, in any case. Hidden files are not
-    looked at: some systems keep a hidden twin of every file.
-    """
-    found: dict[str, list[Path]] = {}
-    for path in visible_files(folder, [".txt"]):
-        label = _LABEL_ALIASES.get(path.stem.lower(), path.stem)
-        found.setdefault(label, []).append(path)
-    return found
-
-
 def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files of a folder by the end of their name in any case, sorted; no hidden ones."""
+    """Files of a folder by the end of their name in any case, sorted; no hidden ones.
+
+    Some systems keep a hidden twin of every file.
+    """
     return sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in suffixes and not path.name.startswith(".")
     )
-
-
-def read_label_folder(folder: Path) -> Iterator[Row]:
-    """Rows of a folder with one `<label>.txt` a class, one sentence a line.
-
-    Raises:
-        MissingInputError: if there is no folder or no such file in it.
-        DataError: if there are fewer than two classes, or one without a sentence.
-    """
-    if not folder.is_dir():
-        raise MissingInputError(f"{folder}: expected a folder with one <label>.txt a class")
-    files = label_files(folder)
-    if len(files) < 2:
-        found = ", ".join(str(path.name) for paths in files.values() for path in paths) or "none"
-        raise DataError(
-            f"{folder}: expected two or more <label>.txt files, such as positive.txt and "
-            f"negative.txt; found {found}"
-        )
-    for label, paths in files.items():
-        rows = [row for path in paths for row in read_lines(path, target=label)]
-        if not any(row.text for row in rows):
-            raise DataError(f"{paths[0]}: expected one sentence a line; found an empty file")
-        yield from rows
-
-
-def read_lines(path: Path, *, target: str | None = None) -> Iterator[Row]:
-    """Rows of a text file with one sentence a line."""
-    return split_lines(read_text(path), path, target=target)
-
-
-def split_lines(text: str, path: Path | str, *, target: str | None = None) -> Iterator[Row]:
-    """Rows of a text with one sentence a line; `path` says where it came from."""
-    for number, line in enumerate(lines_of(text), start=1):
-        yield Row(line.strip(), target, f"{path}:{number}")
-
-
-def read_text(path: Path) -> str:
-    """A whole file as text.
-
-    Raises:
-        MissingInputError: if it is not a file.
-        DataError: if it is not UTF-8 text.
-    """
-    refuse_missing(path)
-    return decode(path.read_bytes(), path)
 
 
 def refuse_missing(path: Path) -> None:
@@ -118,55 +56,92 @@ def refuse_missing(path: Path) -> None:
         raise MissingInputError(f"{path}: expected a file, found one that may not be read")
 
 
-def refuse_unreadable(text: str, where: str) -> None:
-    """Refuse what no UTF-8 file holds and tokenizers cannot read, but JSON can spell.
+def file_blocks(path: Path) -> Iterator[tuple[int, str]]:
+    """`blocks` of a file.
 
     Raises:
-        DataError: for a NUL character or half of a surrogate pair.
+        MissingInputError: if it is not a file.
+        DataError: if it is not UTF-8 text.
     """
-    if found := _UNREADABLE.search(text):
-        raise DataError(f"{where}: expected text; found the character {found.group()!r}")
+    refuse_missing(path)
+    with path.open("rb") as file:
+        yield from blocks(file, path)
 
 
-def decode(content: bytes, path: Path | str) -> str:
-    """Bytes as text.
+def file_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """`lines` of a file; raises as `file_blocks` does."""
+    return _lines(file_blocks(path))
+
+
+def lines(file: IO[bytes], where: Path | str) -> Iterator[tuple[int, str]]:
+    """Each line's number, counted from 1, and the line without its end.
 
     Args:
-        content: what was read.
-        path: where it came from, for messages.
+        file: opened to read bytes.
+        where: where it came from, for messages.
 
     Raises:
-        DataError: if it is not UTF-8 text; the message has the line and the byte offset.
+        DataError: if it is not UTF-8 text.
     """
-    for magic, kind in _OTHER_FORMATS.items():
-        if content.startswith(magic):
-            raise DataError(f"{path}: expected text; found a {kind}")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path}:1: expected UTF-8; found UTF-16. Save the file as UTF-8")
+    return _lines(blocks(file, where))
+
+
+def blocks(file: IO[bytes], where: Path | str) -> Iterator[tuple[int, str]]:
+    """Text of whole lines, some at a time, and the number of the first of them; see `lines`."""
+    number, offset = 1, 0
+    for content in _whole_lines(file, where):
+        text = _decode(content, where, number=number, offset=offset)
+        yield number, text
+        number += text.count("\n") + text.count("\r") - text.count("\r\n")
+        offset += len(content)
+
+
+def _lines(parts: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    for number, text in parts:
+        found = _LINE_END.split(text) if "\r" in text else text.split("\n")
+        # nothing stands behind the last end
+        yield from enumerate(found if found[-1] else found[:-1], start=number)
+
+
+def _whole_lines(file: IO[bytes], where: Path | str) -> Iterator[bytes]:
+    """Bytes that end with a line; neither LF nor CR is ever part of another UTF-8 character."""
+    begun: list[bytes] = []
+    while chunk := file.read(_BLOCK):
+        # a CR at the very end may be half of a CR LF
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r", 0, -1)) + 1
+        if end:
+            yield b"".join([*begun, chunk[:end]])
+            begun = []
+        begun.append(chunk[end:])
+        if len(begun) * _BLOCK > LONGEST_LINE:
+            raise DataError(
+                f"{where}: expected lines; found one of more than {LONGEST_LINE:,} bytes"
+            )
+    if rest := b"".join(begun):
+        yield rest
+
+
+def _decode(content: bytes, where: Path | str, *, number: int, offset: int) -> str:
+    """Bytes as text, of which `number` and `offset` say where in the file they stand."""
+    if not offset:
+        _refuse_other_formats(content, where)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8" if offset else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = len(_LINE_END.findall(content[: error.start].decode("latin-1"))) + 1
+        line = number + len(_LINE_END.findall(content[: error.start].decode("latin-1")))
         raise DataError(
-            f"{path}:{line}: expected UTF-8; found the byte 0x{content[error.start]:02x} at "
-            f"offset {error.start}. Save the file as UTF-8"
+            f"{where}:{line}: expected UTF-8; found the byte 0x{content[error.start]:02x} at "
+            f"offset {offset + error.start}. Save the file as UTF-8"
         ) from error
     if "\0" in text:
-        line = len(_LINE_END.findall(text[: text.index("\0")])) + 1
-        raise DataError(f"{path}:{line}: expected text; found a NUL character")
+        line = number + len(_LINE_END.findall(text[: text.index("\0")]))
+        raise DataError(f"{where}:{line}: expected text; found a NUL character")
     return text
 
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_UNREADABLE = re.compile("[\0\ud800-\udfff]")
-_OTHER_FORMATS = {
-    b"\x1f\x8b": "gzip file. Unpack it",
-    b"PK\x03\x04": "zip file. Unpack it",
-    b"PAR1": "Parquet file. Let its name end in .parquet",
-}
-
-
-def lines_of(text: str) -> list[str]:
-    """The lines of a text, without their ends; nothing stands behind the last end."""
-    lines = _LINE_END.split(text)
-    return lines if lines[-1] else lines[:-1]
+def _refuse_other_formats(content: bytes, where: Path | str) -> None:
+    for magic, kind in _OTHER_FORMATS.items():
+        if content.startswith(magic):
+            raise DataError(f"{where}: expected text; found a {kind}")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{where}:1: expected UTF-8; found UTF-16. Save the file as UTF-8")

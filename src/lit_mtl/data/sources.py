@@ -1,90 +1,264 @@
-"""Finds out which task learns from which file."""
+"""Finds out which file serves which task: from what a config names, and from the files themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from lit_mtl.data.readers import label_files
-from lit_mtl.data.tables import FORMATS, is_table, open_table, tables
+from lit_mtl.data.label_folder import label_files, open_label_folder
+from lit_mtl.data.splits import Split, split_of_name
+from lit_mtl.data.tables import (
+    FORMATS,
+    HUB,
+    Table,
+    is_table,
+    open_hub_dataset,
+    open_table,
+    saved_datasets,
+    tables,
+)
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks.base import Task
-from lit_mtl.tasks.classification import Classification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Files that belong together, and what is learned from them.
+
+    Args:
+        path: a folder of `<label>.txt` files, tables, or both; a table; a saved Hugging Face dataset;
+            or `hub:<name>`, a dataset of the hub. Datasets with the parts train, validation and test
+            are split so.
+        tasks: task name to the column of its targets; `label` for the names of text files. None:
+            the tasks for which there is a column of their name, or of the usual name of their kind.
+        text: the column of the sentences. None: `text` or `sentence`.
+        val_path: files of the validation split, like `path`. None: rows of `path`.
+        test_path: files of the test split, like `path`. None: rows of `path`.
+        split: column that says in which split a row is. None: a hash of the text says.
+        group: column of what must not be torn by the split by hash, such as a document's number.
+        weight: how often rows of this source are drawn; see `data.mixing`.
+    """
+
+    path: str
+    tasks: dict[str, str] | None = None
+    text: str | None = None
+    val_path: str | None = None
+    test_path: str | None = None
+    split: str | None = None
+    group: str | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a weight with which nothing could be drawn."""
+        if not self.weight >= 0:
+            raise ConfigError(f"Expected argument `weight` to be at least 0, but got {self.weight}")
+
+    def paths(self) -> dict[Split | None, str]:
+        """Its paths by the split that they are for; None for that which is split here."""
+        given: dict[Split | None, str | None] = {
+            None: self.path,
+            "val": self.val_path,
+            "test": self.test_path,
+        }
+        return {split: path for split, path in given.items() if path is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A table with what is read from it.
+
+    Args:
+        source: name of its source.
+        table: the table.
+        text: column of the sentences.
+        columns: task name to the column of its targets.
+        split: the split of all its rows, where its path says so.
+        split_column: column that says it for each row.
+        group_column: column of the rows' groups.
+    """
+
+    source: str
+    table: Table
+    text: str
+    columns: dict[str, str]
+    split: Split | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What there is to read.
+
+    Args:
+        feeds: the tables to read, in their order.
+        unused: tables from which no task learns.
+    """
+
+    feeds: list[Feed]
+    unused: list[Path]
+
+    def paths(self, task: str) -> list[Path]:
+        """Where a task's targets come from."""
+        return [feed.table.path for feed in self.feeds if task in feed.columns]
 
 
 def target_columns(name: str, task: Task) -> tuple[str, ...]:
-    """Columns that may hold a task's targets: its own name, then the usual name of its kind."""
+    """Columns that may hold a task's targets: its own name, then the usual names of its kind."""
     return tuple(dict.fromkeys((name, *task.target_columns)))
 
 
-def find_sources(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
-    """Which of the declared tasks find their targets at a path.
+def find_sources(sources: Mapping[str, Source], tasks: Mapping[str, Task]) -> Findings:
+    """Which tables of the sources serve which of the declared tasks.
 
-    A folder may hold `<label>.txt` files, for the classification task, and tables. A table serves
-    each task for which it has a column. A declared task for which nothing is found is left out: two
-    files of sentences are enough to train one task.
+    A declared task for which nothing is found is left out: two files of sentences are enough to
+    train one task.
 
     Args:
-        path: a folder or a table.
+        sources: the sources by name.
         tasks: the declared tasks by name.
 
-    Returns:
-        Task name to a folder of label files or a table.
-
     Raises:
-        MissingInputError: if the path does not exist.
-        ConfigError: if a find fits several tasks; `files` then has to name them.
+        MissingInputError: if a path does not exist.
+        ConfigError: if a find fits several tasks or a task several finds; the source's `tasks` then
+            has to name them.
         DataError: if nothing is found at all.
     """
-    if not path.exists():
-        raise MissingInputError(f"{path}: expected a folder or a table, found nothing")
-    sources = _label_folder(path, tasks)
-    for table in tables(path):
-        opened = open_table(table)
-        for name, task in tasks.items():
-            if opened.column(target_columns(name, task)):
-                if name in sources:
-                    raise ConfigError(
-                        f"{sources[name]} and {table} both have targets for the task {name!r}: say "
-                        "with `data.files` which one it learns from"
-                    )
-                sources[name] = table
-    refuse_shared_columns(sources, tasks)
-    if not sources:
-        wanted = "; ".join(
-            f"{name}: {' or '.join(target_columns(name, task))}" for name, task in tasks.items()
-        )
-        raise DataError(
-            f"{path}: expected <label>.txt files such as positive.txt and negative.txt, or a table "
-            f"({', '.join(FORMATS)}) with a text column and a column for a task ({wanted}); found "
-            "neither"
-        )
-    return sources
-
-
-def _label_folder(path: Path, tasks: Mapping[str, Task]) -> dict[str, Path]:
-    """The classification task that learns from the label files of a folder, if any."""
-    if is_table(path) or not label_files(path):
-        return {}
-    names = [name for name, task in tasks.items() if isinstance(task, Classification)]
-    if len(names) > 1:
-        raise ConfigError(
-            f"{path} holds label files, which fit the tasks {' and '.join(names)}: say with "
-            "`data.files` which task learns from which path"
-        )
-    return dict.fromkeys(names, path)
-
-
-def refuse_shared_columns(sources: Mapping[str, Path], tasks: Mapping[str, Task]) -> None:
-    """Two tasks must not silently learn from the same column of one table."""
-    taken: dict[tuple[Path, str], str] = {}
+    feeds: list[Feed] = []
+    unused: list[Path] = []
     for name, source in sources.items():
-        if not is_table(source):
-            continue
-        column = open_table(source).column(target_columns(name, tasks[name]))
-        if column is None:
-            continue  # read_table says so, with the columns that there are
-        other = taken.setdefault((source, column), name)
-        if other != name:
-            raise ConfigError(
-                f"{source}: the tasks {other!r} and {name!r} would both learn from the column "
-                f"{column!r}: name a column like each of the tasks"
+        _refuse_unknown_tasks(name, source, tasks)
+        for split, path in source.paths().items():
+            opened = _opened(path, split, tasks, source)
+            found = _feeds(name, source, opened, tasks)
+            if not found:
+                raise _nothing_found(path, tasks)
+            read = {feed.table.path for feed in found}
+            feeds += found
+            unused += [table.path for table, _ in opened if table.path not in read]
+    return Findings(feeds=feeds, unused=unused)
+
+
+def _refuse_unknown_tasks(name: str, source: Source, tasks: Mapping[str, Task]) -> None:
+    unknown = sorted(set(source.tasks or ()) - set(tasks))
+    if unknown:
+        raise ConfigError(
+            f"Expected the `tasks` of the source {name!r} to be out of {sorted(tasks)}, but got "
+            f"{unknown}"
+        )
+
+
+def _opened(
+    path: str, split: Split | None, tasks: Mapping[str, Task], source: Source
+) -> list[tuple[Table, Split | None]]:
+    """The tables at a path, each with the split that its rows are all in, if any."""
+    if path.startswith(HUB):
+        return [(table, split or part) for table, part in _parts(open_hub_dataset(path), path)]
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise MissingInputError(f"{folder}: expected a folder or a table, found nothing")
+    if parts := saved_datasets(folder):
+        return [(table, split or part) for table, part in _parts(parts, path)]
+    opened = [(open_table(table), split) for table in tables(folder)]
+    if not is_table(folder) and label_files(folder) and _learn_labels(tasks, source):
+        opened.insert(0, (open_label_folder(folder), split))
+    return opened
+
+
+def _parts(parts: Mapping[str, Table], path: str) -> list[tuple[Table, Split | None]]:
+    """The parts of a dataset with the splits that their names mean; one alone is split here."""
+    if len(parts) == 1:
+        return [(table, None) for table in parts.values()]
+    found: list[tuple[Table, Split | None]] = []
+    for name, table in parts.items():
+        split = split_of_name(name)
+        if split is None:
+            raise DataError(
+                f"{path}: expected one dataset, or the parts train, validation and test; found "
+                f"several, name one of them: {', '.join(str(t.path) for t in parts.values())}"
             )
+        found.append((table, split))
+    return found
+
+
+def _learn_labels(tasks: Mapping[str, Task], source: Source) -> bool:
+    """Whether any task could learn from the names of label files."""
+    if source.tasks is not None:
+        return "label" in source.tasks.values()
+    return any("label" in task.target_columns for task in tasks.values())
+
+
+def _feeds(
+    name: str,
+    source: Source,
+    opened: Iterable[tuple[Table, Split | None]],
+    tasks: Mapping[str, Task],
+) -> list[Feed]:
+    feeds = []
+    served: dict[tuple[str, Split | None], Path] = {}
+    for table, split in opened:
+        columns = _columns(source, table, tasks)
+        for task in columns:
+            if (task, split) in served:
+                raise ConfigError(
+                    f"{served[task, split]} and {table.path} both have targets for the task "
+                    f"{task!r}: say with `data.sources` which one it learns from"
+                )
+            served[task, split] = table.path
+        if columns:
+            feeds.append(
+                Feed(
+                    source=name,
+                    table=table,
+                    text=table.text_column(source.text),
+                    columns=columns,
+                    split=split,
+                    split_column=_named(table, source.split, "split"),
+                    group_column=_named(table, source.group, "group"),
+                )
+            )
+    missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
+    if missing:
+        wanted = {task: column for task, column in (source.tasks or {}).items() if task in missing}
+        raise DataError(f"{source.path}: expected the columns of {wanted}; found none such")
+    return feeds
+
+
+def _columns(source: Source, table: Table, tasks: Mapping[str, Task]) -> dict[str, str]:
+    """The tasks that a table serves, each with its column; never one column for two by chance."""
+    if source.tasks is not None:
+        return {task: name for task, name in source.tasks.items() if name in table.columns}
+    found: dict[str, str] = {}
+    for name, task in tasks.items():
+        column = table.column(target_columns(name, task))
+        if column is None:
+            continue
+        other = next((known for known, taken in found.items() if taken == column), None)
+        if other is not None:
+            raise ConfigError(
+                f"{table.path}: the tasks {other!r} and {name!r} would both learn from the column "
+                f"{column!r}; name the columns like the tasks, or say with `data.sources` which task "
+                "learns from which column"
+            )
+        found[name] = column
+    return found
+
+
+def _named(table: Table, column: str | None, what: str) -> str | None:
+    """A column that the source names, which each of its tables must have."""
+    if column is not None and column not in table.columns:
+        raise DataError(
+            f"{table.path}:1: expected the {what} column {column!r}; found the columns "
+            f"{', '.join(table.columns)}"
+        )
+    return column
+
+
+def _nothing_found(path: str, tasks: Mapping[str, Task]) -> DataError:
+    wanted = "; ".join(
+        f"{name}: {' or '.join(target_columns(name, task))}" for name, task in tasks.items()
+    )
+    return DataError(
+        f"{path}: expected <label>.txt files such as positive.txt and negative.txt, or a table "
+        f"({', '.join(FORMATS)}) with a text column and a column for a task ({wanted}); found "
+        "neither"
+    )

@@ -1,42 +1,60 @@
-"""Reads one table and yields its rows: CSV, TSV, JSON lines, Parquet, a saved Hugging Face dataset.
+"""Opens files and folders as tables: CSV, TSV, JSON lines, Parquet, saved Hugging Face datasets.
 
-All formats give the same: named columns, and for each row its number and the cells that are asked
-for. A cell is text as it was written, or None where nothing is.
+All formats give the same: named columns, and for each row where it stands and the cells that are
+asked for. A cell is text as it was written, or None where nothing is. Rows are read one after the
+other, so a table may be larger than memory.
 """
 
 import csv
 import io
 import json
-import sys
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import pyarrow as pa
 from pyarrow import parquet
 
 from lit_mtl.data.readers import (
-    Row,
-    lines_of,
-    read_text,
+    LONGEST_LINE,
+    file_blocks,
+    file_lines,
     refuse_missing,
-    refuse_unreadable,
     visible_files,
 )
-from lit_mtl.errors import DataError
+from lit_mtl.errors import DataError, MissingInputError
 
 TEXT_COLUMNS = ("text", "sentence")
 """Names of the column that holds the sentence; the first one found is taken."""
 
 Cell = str | None
-Cells = Iterator[tuple[int, Sequence[Cell]]]
 
 
-class Number(str):
-    """A number or truth value as it was written: a target, but no sentence."""
+class Record(NamedTuple):
+    """A row of a table.
+
+    Args:
+        file: the file it stands in.
+        number: that of the line it ends on, or of the row itself where there are no lines.
+        cells: those of the columns that were asked for.
+    """
+
+    file: Path
+    number: int
+    cells: Sequence[Cell]
+
+    @property
+    def where(self) -> str:
+        """`file:line` for messages."""
+        return f"{self.file}:{self.number}"
+
+
+class Verbatim(str):
+    """A number, truth value or list, written as JSON writes it: a target, but no sentence."""
 
     __slots__ = ()
 
@@ -48,17 +66,37 @@ class Table:
     Args:
         path: its file or folder.
         columns: names of the columns.
-        read: gives the cells of some columns, row by row, with the row's number: that of the line it
-            ends on, or of the row itself where there are no lines.
+        read: gives the rows with the cells of some columns.
+        version: names the content where there is no file of the user's own.
     """
 
     path: Path
     columns: tuple[str, ...]
-    read: Callable[[Sequence[str]], Cells]
+    read: Callable[[Sequence[str]], Iterator[Record]]
+    version: str = ""
 
     def column(self, names: Sequence[str]) -> str | None:
         """The first of several names that a column has; None if there is none of them."""
         return next((name for name in names if name in self.columns), None)
+
+    def text_column(self, name: str | None = None) -> str:
+        """The column of the sentences: that of a name, or the first of `TEXT_COLUMNS`.
+
+        Raises:
+            DataError: if there is none.
+        """
+        names = TEXT_COLUMNS if name is None else (name,)
+        column = self.column(names)
+        if column is None:
+            raise DataError(
+                f"{self.path}:1: expected a column named {' or '.join(names)}; "
+                f"found the columns {', '.join(self.columns) or 'none'}"
+            )
+        return column
+
+
+HUB = "hub:"
+"""What the name of a dataset of the Hugging Face hub begins with."""
 
 
 def is_table(path: Path) -> bool:
@@ -93,34 +131,27 @@ def open_table(path: Path) -> Table:
     return table
 
 
-def read_table(path: Path, *, target_columns: Sequence[str]) -> Iterator[Row]:
-    """Rows of a table. Wholly blank lines of a text format are none.
+def open_text(path: Path) -> Table:
+    """A text file with one sentence a line, as a table with the column `text` alone."""
+    refuse_missing(path)
 
-    Args:
-        path: a file whose name ends as one of `FORMATS`, or the folder of a saved dataset.
-        target_columns: names of the column to read as target; the first one found is taken.
+    def read(wanted: Sequence[str]) -> Iterator[Record]:
+        for number, line in file_lines(path):
+            yield Record(path, number, [line] * len(wanted))
+
+    return Table(path=path, columns=("text",), read=read)
+
+
+def sentence(record: Record, column: str) -> str:
+    """The first cell of a row as a sentence, without white space around it; may be empty.
 
     Raises:
-        MissingInputError: if there is nothing.
-        DataError: for a missing or repeated column, or a row that does not fit the others.
+        DataError: if it is no text.
     """
-    table = open_table(path)
-    columns = []
-    for names in (TEXT_COLUMNS, target_columns):
-        column = table.column(names)
-        if column is None:
-            raise DataError(
-                f"{path}:1: expected a column named {' or '.join(names)}; "
-                f"found the columns {', '.join(table.columns) or 'none'}"
-            )
-        columns.append(column)
-    for number, (text, target) in table.read(columns):
-        where = f"{path}:{number}"
-        if isinstance(text, Number):
-            raise DataError(f"{where}: expected a sentence under {columns[0]!r}; found {text}")
-        for cell in (text, target):
-            refuse_unreadable(cell or "", where)
-        yield Row((text or "").strip(), (target or "").strip() or None, where)
+    cell = record.cells[0]
+    if isinstance(cell, Verbatim):
+        raise DataError(f"{record.where}: expected a sentence under {column!r}; found {cell}")
+    return (cell or "").strip()
 
 
 def _open_csv(path: Path) -> Table:
@@ -133,21 +164,18 @@ def _open_tsv(path: Path) -> Table:
     return _open_separated(path, _tsv_cells)
 
 
-def _open_separated(
-    path: Path, split: Callable[[Path, str], Iterator[tuple[int, list[str]]]]
-) -> Table:
+def _open_separated(path: Path, split: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Table:
     """A table with a header line, of which each other line has as many cells."""
-    text = read_text(path)
 
     def filled() -> Iterator[tuple[int, list[str]]]:
-        return ((n, row) for n, row in split(path, text) if any(cell.strip() for cell in row))
+        return ((n, row) for n, row in split(path) if any(cell.strip() for cell in row))
 
     _, header = next(filled(), (0, []))
     if not header:
         raise DataError(f"{path}:1: expected a header line; found an empty file")
     columns = tuple(name.strip() for name in header)
 
-    def read(wanted: Sequence[str]) -> Cells:
+    def read(wanted: Sequence[str]) -> Iterator[Record]:
         places = [columns.index(name) for name in wanted]
         rows = filled()
         next(rows)
@@ -157,19 +185,20 @@ def _open_separated(
                     f"{path}:{number}: expected {len(columns)} cells ({', '.join(columns)}); "
                     f"found {len(row)}"
                 )
-            yield number, [row[place] for place in places]
+            yield Record(path, number, [row[place] for place in places])
 
     return Table(path=path, columns=columns, read=read)
 
 
-def _tsv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(lines_of(text), start=1):
+def _tsv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in file_lines(path):
         yield number, line.split("\t")
 
 
-def _csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(sys.maxsize)  # Python's own is 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(LONGEST_LINE)  # Python's own is 131,072 characters
+    lines = (line for _, text in file_blocks(path) for line in io.StringIO(text, newline=""))
+    reader = csv.reader(lines, strict=True)
     try:
         for cells in reader:
             yield reader.line_num, cells
@@ -178,40 +207,56 @@ def _csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _open_json_lines(path: Path) -> Table:
-    """One object a line; a key that a line lacks is an empty cell."""
-    rows = [
-        (number, _json_object(line, f"{path}:{number}"))
-        for number, line in enumerate(lines_of(read_text(path)), start=1)
-        if line.strip()
-    ]
-    if not rows:
+    """One object a line; a key that a line lacks is an empty cell. Read once for the keys."""
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in file_lines(path):
+            if line.strip():
+                yield number, _json_object(line, f"{path}:{number}")
+
+    columns: dict[str, None] = {}
+    empty = True
+    for _, row in rows():
+        empty = False
+        columns.update(dict.fromkeys(row))
+    if empty:
         raise DataError(f"{path}:1: expected one JSON object a line; found an empty file")
 
-    def read(wanted: Sequence[str]) -> Cells:
-        for number, row in rows:
-            yield number, [_cell(row.get(name), f"{path}:{number}", name) for name in wanted]
+    def read(wanted: Sequence[str]) -> Iterator[Record]:
+        for number, row in rows():
+            where = f"{path}:{number}"
+            yield Record(path, number, [_cell(row.get(name), where, name) for name in wanted])
 
-    columns = dict.fromkeys(name for _, row in rows for name in row)
     return Table(path=path, columns=tuple(columns), read=read)
 
 
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            repeated = sorted({name for name in names if names.count(name) > 1})
-            raise DataError(f"{where}: expected each key once; found twice: {', '.join(repeated)}")
-        return dict(pairs)
+class _RepeatedKeysError(ValueError):
+    """A JSON object that has a key twice."""
 
-    number: Any = Number  # keeps the digits as they were written
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise _RepeatedKeysError(f"expected each key once; found twice: {', '.join(repeated)}")
+    return row
+
+
+_VERBATIM: Any = Verbatim  # keeps the digits as they were written
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_int=_VERBATIM,
+    parse_float=_VERBATIM,
+    parse_constant=_VERBATIM,
+)
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(
-            line,
-            object_pairs_hook=unique,
-            parse_int=number,
-            parse_float=number,
-            parse_constant=number,
-        )
+        row = _JSON.decode(line)
+    except _RepeatedKeysError as error:
+        raise DataError(f"{where}: {error}") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where}: expected one JSON object a line; found {_short(line)} "
@@ -235,51 +280,99 @@ def _open_parquet(path: Path) -> Table:
     except _DAMAGED as error:
         raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
-    def read(wanted: Sequence[str]) -> Cells:
+    def read(wanted: Sequence[str]) -> Iterator[Record]:
         try:
             with parquet.ParquetFile(path) as file:
-                yield from _arrow_cells(path, file.iter_batches(columns=list(wanted)), wanted)
+                batches = file.iter_batches(batch_size=_ARROW_ROWS, columns=list(wanted))
+                yield from _arrow_records(path, batches, wanted)
         except _DAMAGED as error:
             raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
     return Table(path=path, columns=columns, read=read)
 
 
+_ARROW_ROWS = 10_000
+"""Rows that are turned into text at once."""
+
+
 def _is_saved_dataset(path: Path) -> bool:
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+    return (path / "state.json").is_file()
+
+
+def saved_datasets(path: Path) -> dict[str, Table]:
+    """The parts of what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` has written, by name.
+
+    A single dataset is one part without a name; there is none where something else lies.
+    """
+    if (path / "dataset_dict.json").is_file():
+        folders = sorted(folder for folder in path.iterdir() if _is_saved_dataset(folder))
+        return {folder.name: open_table(folder) for folder in folders}
+    return {"": open_table(path)} if _is_saved_dataset(path) else {}
+
+
+def open_hub_dataset(name: str) -> dict[str, Table]:
+    """The parts of a dataset of the hub by name.
+
+    Args:
+        name: `hub:<name>`, or `hub:<name>#<part>` for one part, such as `hub:stanfordnlp/imdb#train`.
+
+    Raises:
+        MissingInputError: if it cannot be fetched.
+    """
+    repository, _, part = name.removeprefix(HUB).partition("#")
+    try:
+        found = datasets.load_dataset(repository)
+    except Exception as error:  # the hub, the network, the builder: each has its own kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MissingInputError(
+            f"{name}: expected a dataset of the Hugging Face hub, which could not be fetched "
+            f"({reason})"
+        ) from error
+    if part and part not in found:
+        raise MissingInputError(f"{name}: expected one of the parts {', '.join(found)}")
+    chosen = {part: found[part]} if part else found
+    return {key: dataset_table(value, Path(f"{name}#{key}")) for key, value in chosen.items()}
 
 
 def _open_saved_dataset(path: Path) -> Table:
-    """What `Dataset.save_to_disk` has written; class numbers are read as their names."""
-    if (path / "dataset_dict.json").is_file():
-        found = ", ".join(str(folder) for folder in sorted(path.iterdir()) if folder.is_dir())
-        raise DataError(f"{path}: expected one dataset; found several, name one of them: {found}")
+    """A saved dataset; class numbers are read as their names."""
     if not _is_saved_dataset(path):
         raise DataError(f"{path}: expected a table or a saved dataset; found another folder")
     try:
         dataset = datasets.Dataset.load_from_disk(str(path))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: expected a whole saved dataset; found {error!r}") from error
+    return dataset_table(dataset, path)
 
-    def read(wanted: Sequence[str]) -> Cells:
+
+def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
+    """A Hugging Face dataset as a table; `path` stands for it in messages."""
+
+    def read(wanted: Sequence[str]) -> Iterator[Record]:
         chosen = dataset.select_columns(list(wanted)).with_format("arrow")
         classes = {
             name: feature.names
             for name, feature in chosen.features.items()
             if isinstance(feature, datasets.ClassLabel)
         }
-        yield from _arrow_cells(path, chosen.iter(batch_size=1000), wanted, classes=classes)
+        batches = chosen.iter(batch_size=_ARROW_ROWS)
+        yield from _arrow_records(path, batches, wanted, classes=classes)
 
-    return Table(path=path, columns=tuple(dataset.column_names), read=read)
+    return Table(
+        path=path,
+        columns=tuple(dataset.column_names),
+        read=read,
+        version=dataset._fingerprint,
+    )
 
 
-def _arrow_cells(
+def _arrow_records(
     path: Path,
     batches: Iterable[pa.RecordBatch | pa.Table],
     wanted: Sequence[str],
     *,
     classes: Mapping[str, Sequence[str]] | None = None,
-) -> Cells:
+) -> Iterator[Record]:
     """Rows of Arrow batches, counted from 1; `classes` has the names of numbered classes."""
     number = 0
     for batch in batches:
@@ -290,22 +383,35 @@ def _arrow_cells(
         for values in zip(*(columns[name] for name in wanted), strict=True):
             number += 1
             where = f"{path}:{number}"
-            yield (
-                number,
-                [_cell(value, where, name) for name, value in zip(wanted, values, strict=True)],
-            )
+            named = zip(wanted, values, strict=True)
+            yield Record(path, number, [_cell(value, where, name) for name, value in named])
 
 
 def _cell(value: Any, where: str, name: str) -> Cell:
-    if value is None or isinstance(value, str):
+    if value is None or isinstance(value, Verbatim):
+        return value
+    if isinstance(value, str):
+        if found := _UNREADABLE.search(value):
+            raise DataError(f"{where}: expected text; found the character {found.group()!r}")
         return value
     if isinstance(value, bool):
-        return Number(str(value).lower())
+        return Verbatim(str(value).lower())
     if isinstance(value, int | float | Decimal):
-        return Number(value)
+        return Verbatim(value)
+    if isinstance(value, list):
+        cells = (_cell(part, where, name) for part in value)
+        return Verbatim(f"[{', '.join(map(_as_json, cells))}]")
     raise DataError(
-        f"{where}: expected text or a number under {name!r}; found {_short(repr(value))}"
+        f"{where}: expected text, a number or a list under {name!r}; found {_short(repr(value))}"
     )
+
+
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")
+"""What no UTF-8 file holds and tokenizers cannot read, but JSON can spell: NUL, half a pair."""
+
+
+def _as_json(cell: Cell) -> str:
+    return cell if isinstance(cell, Verbatim) else json.dumps(cell, ensure_ascii=False)
 
 
 def _short(text: str) -> str:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from lit_mtl.errors import ConfigError
 
+Target = float | tuple[float, ...]
+"""An encoded target: a number, or several of a shape that the task declares."""
+
 Metrics = dict[str, float | None]
 """Metric name to value; None where the rows do not define it (one class only, constant scores)."""
 
@@ -59,13 +62,31 @@ class Task(ABC):
     def target_dtype(self) -> torch.dtype:
         """The type of an encoded target in a batch."""
 
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one encoded target: () for a number."""
+        return ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `resolve` has to see the data's values before `encode` can read them."""
+        return False
+
     @abstractmethod
-    def encode(self, value: str) -> float | int:
+    def encode(self, value: str) -> Target:
         """Read one target as it stands in a file.
 
         Raises:
             ValueError: saying what was expected and found; the caller knows file and line.
         """
+
+    @abstractmethod
+    def merge(self, targets: Sequence[Target]) -> Target | None:
+        """One target of the several rows of one sentence; None if they contradict each other."""
+
+    @abstractmethod
+    def describe(self, target: Target) -> str:
+        """An encoded target as a user would write it."""
 
     @abstractmethod
     def resolve(self, values: Sequence[str]) -> Self:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.reliability import fit_temperature
-from lit_mtl.tasks.base import Claims, Metrics, Task
+from lit_mtl.tasks.base import Claims, Metrics, Target, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,20 @@ class Classification(Task):
         if value not in self.names:
             raise ValueError(f"expected a label out of {', '.join(self.names)}; found {value!r}")
         return self.names.index(value)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the labels are still to be taken from the data."""
+        return self.labels is None
+
+    def merge(self, targets: Sequence[Target]) -> Target | None:
+        """The one label of all rows, if it is one."""
+        return targets[0] if len(set(targets)) == 1 else None
+
+    def describe(self, target: Target) -> str:
+        """The label."""
+        assert not isinstance(target, tuple)
+        return self.names[int(target)]
 
     def resolve(self, values: Sequence[str]) -> Self:
         """Take the labels from the data, sorted by name, where none were declared."""

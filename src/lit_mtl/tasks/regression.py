@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.reliability import conformal_radius
-from lit_mtl.tasks.base import Claims, Metrics, Task
+from lit_mtl.tasks.base import Claims, Metrics, Target, Task
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -97,13 +97,22 @@ class Regression(Task):
             )
         return score
 
+    def merge(self, targets: Sequence[Target]) -> Target:
+        """The mean of the scores."""
+        return fmean(score for score in targets if not isinstance(score, tuple))
+
+    def describe(self, target: Target) -> str:
+        """The score."""
+        assert not isinstance(target, tuple)
+        return f"{target:g}"
+
     def resolve(self, values: Sequence[str]) -> Self:
         """Nothing is left to the raw values: the range is declared."""
         return self
 
     def fit(self, targets: Sequence[float]) -> Self:
         """Measure center and scale on the training targets where they were not declared."""
-        if not targets:
+        if not len(targets):
             return self
         center = fmean(targets) if self.center is None else self.center
         scale = (pstdev(targets) or 1.0) if self.scale is None else self.scale

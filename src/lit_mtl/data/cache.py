@@ -1,0 +1,156 @@
+"""Prepared data on disk, found again by the content of all that they were made of.
+
+The key is a sum over the files' bytes, the settings, the tokenizer and this package's own code, so
+a file that changes is noticed whatever its date says.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+import lit_mtl
+from lit_mtl.data.readers import refuse_missing
+from lit_mtl.errors import LitMTLError, StorageError
+
+_PARTIAL = ".partial-"
+
+_KEPT_DAYS = 30
+"""Days without use after which an entry is removed."""
+
+_BLOCK = 2**22
+
+
+def default_cache() -> Path:
+    """`lit_mtl` in the user's folder for caches: `$XDG_CACHE_HOME`, or `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lit_mtl"
+
+
+def contents_of(path: Path) -> dict[str, str]:
+    """A sum over the bytes of a file, or of each file in a folder that is not hidden, by name.
+
+    Nothing for what does not exist: who reads it complains.
+
+    Raises:
+        MissingInputError: for a pipe, a device or a file that may not be read.
+    """
+    return {str(file): _sum_of(file) for file in _files(path)}
+
+
+def entry(cache: Path, made_of: Mapping[str, Any]) -> Path:
+    """The folder of what is prepared from something; it may not be there yet.
+
+    Args:
+        cache: folder of all entries.
+        made_of: plain values. Versions and this package's code are added.
+    """
+    everything = {
+        **made_of,
+        "code": {name: _sum_of(file) for name, file in _code()},
+        "versions": [version(name) for name in ("transformers", "tokenizers", "pyarrow")],
+    }
+    text = json.dumps(everything, sort_keys=True)
+    return cache / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def ensure(folder: Path, build: Callable[[Path], object]) -> None:
+    """Build an entry unless it is there; it appears complete or not at all.
+
+    Args:
+        folder: see `entry`.
+        build: writes into the folder that it is given.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    if folder.is_dir():
+        with suppress(OSError):
+            os.utime(folder)  # the time of its last use
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_old(folder.parent)
+        partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+        try:
+            build(partial)
+            with suppress(FileExistsError):  # another process was faster
+                _rename(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        if isinstance(error, LitMTLError):
+            raise
+        raise StorageError(
+            f"{folder.parent}: the prepared data could not be written ({error.strerror or error}). "
+            "Make room, or name another folder with `data.cache_dir`"
+        ) from error
+
+
+def _rename(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError as error:
+        if folder.is_dir():
+            raise FileExistsError(folder) from error
+        raise
+
+
+def _remove_old(cache: Path) -> None:
+    """Remove entries that nobody uses, and what killed processes have left."""
+    oldest = time.time() - _KEPT_DAYS * 86_400
+    for path in cache.iterdir():
+        with suppress(OSError):
+            if path.name.startswith(_PARTIAL):
+                stale = not _runs(path.name.removeprefix(_PARTIAL).split("-")[0])
+            else:
+                stale = path.is_dir() and path.stat().st_mtime < oldest
+            if stale:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: str) -> bool:
+    """Whether a process runs on this machine; yes if that cannot be known."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (
+            file
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
+        )
+    elif os.path.lexists(path):
+        yield path
+
+
+def _sum_of(path: Path) -> str:
+    refuse_missing(path)
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _code() -> Iterator[tuple[str, Path]]:
+    """The modules that decide what is prepared."""
+    package = Path(lit_mtl.__file__).parent
+    for room in ("data", "tasks"):
+        for path in sorted((package / room).glob("*.py")):
+            yield f"{room}/{path.name}", path

@@ -1,0 +1,230 @@
+"""Reads all rows of all sources once, encodes their targets, and deals them into parts.
+
+Rows of large files are dealt by a hash of their text, so that all rows of one sentence are in one
+part, and the parts can be joined one after the other in bounded memory.
+"""
+
+import hashlib
+import marshal
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from lit_mtl.data.corpus import Reading, Reason
+from lit_mtl.data.sources import Feed, Findings
+from lit_mtl.data.splits import Split, position_of, split_names, split_of_name
+from lit_mtl.data.tables import Record, sentence
+from lit_mtl.errors import ConfigError, DataError
+from lit_mtl.tasks.base import Target, Task
+
+_PART_BYTES = 2**25
+"""Bytes of the files that are joined at once; about ten times as much memory."""
+
+_CHUNK = 10_000
+
+
+class Row(NamedTuple):
+    """A row with a sentence and a target, in plain values, as it is dealt into a part.
+
+    Args:
+        text: the sentence.
+        key: what it is joined by; see `text_key`.
+        position: place in [0, 1) of the text or of its group; see `splits`.
+        split: the split that its files give it, if they do.
+        file: number of the file.
+        number: of the line.
+        source: number of the source.
+        targets: number of the task and target, or number of the cell where labels are not known yet.
+    """
+
+    text: str
+    key: str
+    position: float
+    split: Split | None
+    file: int
+    number: int
+    source: int
+    targets: tuple[tuple[int, Target], ...]
+
+
+def text_key(text: str) -> str:
+    """What counts as the same sentence: NFC, without regard to the amount of white space."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+
+
+class Parts:
+    """Rows in parts: in memory if there is one part only, else in files of this process' own."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self._paths = [folder / str(index) for index in range(number)]
+        self._rows: list[list[Row]] = [[] for _ in range(number)]
+
+    def add(self, row: Row, fold: str) -> None:
+        """Deal a row by its text without regard to case."""
+        part = _part_of(fold, self.number)
+        rows = self._rows[part]
+        rows.append(row)
+        if len(rows) >= _CHUNK and self.number > 1:
+            self._write(part)
+
+    def read(self) -> Iterator[Iterable[Row]]:
+        """The rows of each part in the order in which they came."""
+        for part, path in enumerate(self._paths):
+            if self.number == 1:
+                yield self._rows[0]
+                continue
+            self._write(part)
+            yield self._stored(path)
+
+    def _write(self, part: int) -> None:
+        if self._rows[part]:
+            with self._paths[part].open("ab") as file:
+                # tuples of plain values, which never leave this process
+                marshal.dump([tuple(row) for row in self._rows[part]], file)
+            self._rows[part] = []
+
+    @staticmethod
+    def _stored(path: Path) -> Iterator[Row]:
+        if not path.is_file():
+            return
+        with path.open("rb") as file:
+            while file.peek(1):
+                yield from map(Row._make, marshal.load(file))
+
+
+def _part_of(fold: str, number: int) -> int:
+    """The part of a text, which does not depend on Python's hash seed."""
+    if number == 1:
+        return 0
+    digest = hashlib.blake2b(fold.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % number
+
+
+def number_of_parts(findings: Findings) -> int:
+    """Enough parts that none takes much memory; packed files hold more than their size."""
+    size = 0
+    for feed in findings.feeds:
+        path = feed.table.path
+        files = path.rglob("*") if path.is_dir() else [path]
+        weight = 4 if path.suffix.lower() == ".parquet" else 1
+        size += weight * sum(file.stat().st_size for file in files if file.is_file())
+    return max(1, math.ceil(size / _PART_BYTES))
+
+
+class Scan:
+    """Reads all rows once: counts them, encodes their targets and deals them into parts."""
+
+    def __init__(self, findings: Findings, tasks: Mapping[str, Task], parts: Parts) -> None:
+        found = {name for feed in findings.feeds for name in feed.columns}
+        self.findings = findings
+        self.tasks = {name: task for name, task in tasks.items() if name in found}
+        self.names = list(self.tasks)
+        self.parts = parts
+        self.readings = {name: Reading() for name in self.tasks}
+        self.files: dict[Path, int] = {}
+        self.sources: dict[str, int] = {}
+        self.given: dict[int, set[Split]] = {}
+        self._cells: dict[str, dict[str, int]] = {name: {} for name in self.tasks}
+        self._encoded: dict[str, list[Target]] = {}
+
+    def run(self) -> None:
+        """Read everything; then the labels are known."""
+        bar: Any = tqdm(desc="reading", unit=" rows", delay=2, disable=None)
+        with bar:
+            for feed in self.findings.feeds:
+                self._read(feed, bar)
+        for name, task in self.tasks.items():
+            reading = self.readings[name]
+            where = ", ".join(map(str, self.findings.paths(name)))
+            if not reading.read - sum(places.count for places in reading.dropped.values()):
+                raise DataError(f"{where}: expected targets for the task {name!r}; found none")
+            if task.is_open:
+                self._resolve(name, task, where)
+
+    def target(self, task: str, stored: Target) -> Target:
+        """What a row's stored target stands for, after `run`."""
+        encoded = self._encoded.get(task)
+        return stored if encoded is None else encoded[int(stored)]  # type: ignore[arg-type]
+
+    def _resolve(self, name: str, task: Task, where: str) -> None:
+        cells = list(self._cells[name])
+        try:
+            self.tasks[name] = task.resolve(cells)
+            self._encoded[name] = [self.tasks[name].encode(cell) for cell in cells]
+        except (ConfigError, ValueError) as error:
+            raise DataError(f"{where}: {error} (task {name!r})") from error
+
+    def _read(self, feed: Feed, bar: Any) -> None:
+        columns = list(feed.columns.values())
+        own = [name for name in (feed.split_column, feed.group_column) if name is not None]
+        tasks = [(self.names.index(name), name) for name in feed.columns]
+        source = self.sources.setdefault(feed.source, len(self.sources))
+        self.given.setdefault(source, set())
+        for record in feed.table.read([feed.text, *columns, *own]):
+            bar.update()
+            text = sentence(record, feed.text)
+            cells = [(cell or "").strip() for cell in record.cells[1 : len(columns) + 1]]
+            targets = self._targets(record, tasks, cells, blank=not text)
+            if targets:
+                self._keep(feed, record, text, source, targets)
+
+    def _targets(
+        self, record: Record, tasks: Sequence[tuple[int, str]], cells: Sequence[str], *, blank: bool
+    ) -> tuple[tuple[int, Target], ...]:
+        """The targets of a row; what is missing is counted."""
+        targets = []
+        for (number, name), cell in zip(tasks, cells, strict=True):
+            reading = self.readings[name]
+            reading.read += 1
+            reason: Reason | None = "blank" if blank else None if cell else "without a target"
+            if reason is None:
+                targets.append((number, self._encode(name, cell, record)))
+            else:
+                reading.dropped[reason].add(record.where)
+        return tuple(targets)
+
+    def _encode(self, name: str, cell: str, record: Record) -> Target:
+        task = self.tasks[name]
+        if task.is_open:
+            known = self._cells[name]
+            return known.setdefault(cell, len(known))
+        try:
+            return task.encode(cell)
+        except ValueError as error:
+            raise DataError(f"{record.where}: {error} (task {name!r})") from error
+
+    def _keep(
+        self,
+        feed: Feed,
+        record: Record,
+        text: str,
+        source: int,
+        targets: tuple[tuple[int, Target], ...],
+    ) -> None:
+        key = text_key(text)
+        fold = key.casefold()
+        split = feed.split
+        group: str | None = None
+        if feed.group_column is not None:
+            group = (record.cells[-1] or "").strip() or None
+        if feed.split_column is not None:
+            split = _declared(record, len(feed.columns) + 1)
+        if split is not None:
+            self.given[source].add(split)
+        position = position_of(fold if group is None else f"{feed.source}\0{group}")
+        file = self.files.setdefault(record.file, len(self.files))
+        self.parts.add(Row(text, key, position, split, file, record.number, source, targets), fold)
+
+
+def _declared(record: Record, place: int) -> Split:
+    """The split that a cell names."""
+    cell = (record.cells[place] or "").strip()
+    split = split_of_name(cell)
+    if split is None:
+        raise DataError(f"{record.where}: expected a split out of {split_names()}; found {cell!r}")
+    return split

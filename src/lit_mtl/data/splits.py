@@ -1,0 +1,105 @@
+"""Which split a sentence belongs to: by a hash of its text, or by what its files say."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_mtl.errors import ConfigError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+Stratum = float | tuple[float, ...] | None
+"""The target by which a split is stratified; None for a sentence without one."""
+
+
+def split_of_name(name: str) -> Split | None:
+    """The split that a name means, in any case: train, val, dev, validation, test and others."""
+    return _NAMES.get(name.strip().lower())
+
+
+def split_names() -> str:
+    """The names that are understood, for messages."""
+    return ", ".join(_NAMES)
+
+
+def position_of(key: str) -> float:
+    """The place in [0, 1) that a text, without regard to its case, or a group has by its hash.
+
+    It is a function of the key alone, so new rows do not move old ones.
+    """
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splitter:
+    """Cuts [0, 1) into splits.
+
+    With folds, test is the fold of a number, and over all numbers each sentence is in it once; the
+    validation share then follows the fold.
+
+    Args:
+        val_fraction: share of the validation split.
+        test_fraction: share of the test split; with folds it is one of them.
+        folds: number of folds. None: no folds.
+        fold: number of the fold that is the test split, from 0.
+        strata: all positions of each stratum in order, of which shares are then taken, instead of
+            shares of all positions. Sentences that come later may then move others.
+
+    Raises:
+        ConfigError: if nothing is left to train on, or there is no such fold.
+    """
+
+    val_fraction: float
+    test_fraction: float
+    folds: int | None = None
+    fold: int = 0
+    strata: Mapping[Stratum, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise ConfigError(
+                "Expected `folds` to be at least 2 and `fold` to be one of them, counted from 0, "
+                f"but got folds={self.folds} and fold={self.fold}"
+            )
+        test = self.test_fraction if self.folds is None else 1 / self.folds
+        if not (self.val_fraction >= 0 and test >= 0 and self.val_fraction + test < 1):
+            raise ConfigError(
+                "Expected `val_fraction` and `test_fraction` to be at least 0 and to leave something "
+                f"to train on, but got {self.val_fraction} and {test:g}"
+            )
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split by hash."""
+        return self.folds is not None or self.test_fraction > 0
+
+    def split(self, position: float, stratum: Stratum = None) -> Split:
+        """The split of a position."""
+        if self.strata:
+            known = self.strata[stratum]
+            position = (int(np.searchsorted(known, position)) + 0.5) / len(known)
+        if self.folds is None:
+            if position < self.test_fraction:
+                return "test"
+            return "val" if position < self.test_fraction + self.val_fraction else "train"
+        if int(position * self.folds) == self.fold:
+            return "test"
+        behind = (position - (self.fold + 1) / self.folds) % 1.0
+        return "val" if behind < self.val_fraction else "train"

@@ -1,0 +1,89 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lit_mtl.data.cache import contents_of, default_cache, ensure, entry
+from lit_mtl.errors import DataError, MissingInputError, StorageError
+from tests.data.test_readers import write
+
+
+def test_the_key_follows_contents_and_settings_and_no_dates(tmp_path: Path) -> None:
+    path = write(tmp_path / "in" / "a.txt", "one\n")
+    write(tmp_path / "in" / ".hidden", "x")
+    first = contents_of(path.parent)
+    assert list(first) == [str(path)]
+    os.utime(path, (0, 0))
+    assert contents_of(path.parent) == first
+    write(path, "two\n")
+    assert contents_of(path.parent) != first
+    assert contents_of(tmp_path / "nowhere") == {}
+    assert entry(tmp_path, {"a": 1}) == entry(tmp_path, {"a": 1}) != entry(tmp_path, {"a": 2})
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MissingInputError, match="pipe or device"):
+        contents_of(tmp_path / "pipe")
+
+
+def test_an_entry_is_built_once_and_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "key"
+    built = []
+
+    def build(into: Path) -> None:
+        assert not folder.exists()
+        write(into / "a", "content")
+        built.append(into)
+
+    for _ in range(2):
+        ensure(folder, build)
+    assert len(built) == 1
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+    def fails(into: Path) -> None:
+        write(into / "half", "x")
+        raise DataError("a.txt:3: wrong")
+
+    with pytest.raises(DataError, match=r"a\.txt:3"):
+        ensure(tmp_path / "cache" / "other", fails)
+    assert [path.name for path in folder.parent.iterdir()] == ["key"]
+
+
+def test_a_second_process_that_was_faster_does_no_harm(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+
+    def build(into: Path) -> None:
+        write(into / "a", "mine")
+        write(folder / "a", "theirs")
+
+    ensure(folder, build)
+    assert (folder / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_old_entries_and_what_killed_processes_left_are_removed(tmp_path: Path) -> None:
+    for name, days in (("old", 40), ("used", 40), ("new", 1)):
+        write(tmp_path / name / "a", "x")
+        then = time.time() - days * 86_400
+        os.utime(tmp_path / name, (then, then))
+    write(tmp_path / ".partial-999999999-x" / "a", "x")
+    write(tmp_path / f".partial-{os.getpid()}-x" / "a", "x")
+    ensure(tmp_path / "used", lambda into: None)
+    ensure(tmp_path / "fresh", lambda into: None)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"used", "new", "fresh", f".partial-{os.getpid()}-x"}
+
+
+def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(tmp_path: Path) -> None:
+    write(tmp_path / "file", "x")
+    with pytest.raises(StorageError, match=r"file: .*data\.cache_dir"):
+        ensure(tmp_path / "file" / "key", lambda into: None)
+
+
+def test_the_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert default_cache() == Path("/caches/lit_mtl")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache" / "lit_mtl"

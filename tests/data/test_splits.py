@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lit_mtl.data.splits import SPLITS, Splitter, Stratum, position_of, split_of_name
+from lit_mtl.errors import ConfigError
+
+
+def test_shares_are_those_asked_for() -> None:
+    splitter = Splitter(val_fraction=0.1, test_fraction=0.2)
+    found = [splitter.split(position_of(f"row {n}")) for n in range(20_000)]
+    shares = {split: found.count(split) / len(found) for split in SPLITS}
+    assert shares == pytest.approx({"train": 0.7, "val": 0.1, "test": 0.2}, abs=0.01)
+
+
+def test_a_position_is_a_function_of_the_key_alone() -> None:
+    """Positions that were published with the first runs must never change."""
+    assert position_of("a fine film.") == 0.3767022900692228
+    assert position_of("") != position_of("a fine film.")
+    assert 0 <= position_of("\ud800") < 1
+
+
+@given(
+    positions=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=50),
+    folds=st.integers(2, 7),
+)
+def test_folds_partition_any_positions(positions: list[float], folds: int) -> None:
+    for position in positions:
+        splits = [
+            Splitter(val_fraction=0.1, test_fraction=0.5, folds=folds, fold=fold).split(position)
+            for fold in range(folds)
+        ]
+        assert splits.count("test") == 1
+
+
+def test_a_stratum_gives_each_split_its_share_of_it() -> None:
+    strata: dict[Stratum, NDArray[np.float64]] = {
+        0.0: np.sort(np.random.default_rng(0).random(20)),
+        1.0: np.array([0.97, 0.98, 0.99]),
+    }
+    splitter = Splitter(val_fraction=0.25, test_fraction=0.25, strata=strata)
+    found = [splitter.split(position, 0.0) for position in strata[0.0]]
+    assert found == ["test"] * 5 + ["val"] * 5 + ["train"] * 10
+    assert [splitter.split(position, 1.0) for position in strata[1.0]] == ["test", "train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("val", "test"), [(0.5, 0.5), (-0.1, 0.1), (float("nan"), 0.1), (0.1, float("nan"))]
+)
+def test_fractions_must_leave_something_to_train_on(val: float, test: float) -> None:
+    with pytest.raises(ConfigError, match="val_fraction"):
+        Splitter(val_fraction=val, test_fraction=test)
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(1, 0), (3, 3), (3, -1)])
+def test_a_fold_that_is_not_there_is_refused(folds: int, fold: int) -> None:
+    with pytest.raises(ConfigError, match=rf"folds={folds} and fold={fold}"):
+        Splitter(val_fraction=0.1, test_fraction=0.1, folds=folds, fold=fold)
+
+
+def test_usual_names_of_splits_are_understood() -> None:
+    names = ["Train", "dev", " validation", "VAL", "test", "holdout", ""]
+    assert [split_of_name(name) for name in names] == [
+        "train",
+        "val",
+        "val",
+        "val",
+        "test",
+        None,
+        None,
+    ]
