@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from lit_mtl.artifact.export import export
 from lit_mtl.cli import main
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.pretrained import load_tokenizer
@@ -76,6 +77,58 @@ def example_data(backbone: Path, **options: Any) -> SentimentDataModule:
 
 
 Run = Callable[..., int]
+
+
+def many_sentences(folder: Path) -> Path:
+    """The example sentences in eight wordings each, enough to calibrate on."""
+    folder.mkdir()
+    for name in ("positive.txt", "negative.txt"):
+        lines = (EXAMPLE_FILES / name).read_text(encoding="utf-8").splitlines()
+        text = "".join(f"{line} {'so ' * times}\n" for line in lines for times in range(8))
+        (folder / name).write_text(text, encoding="utf-8")
+    header, *rows = (EXAMPLE_FILES / "scores.tsv").read_text(encoding="utf-8").splitlines()
+    column = header.split("\t").index("text")
+    scores = [header]
+    for row in rows:
+        for times in range(8):
+            cells = row.split("\t")
+            cells[column] += f" {'so ' * times}"
+            scores.append("\t".join(cells))
+    (folder / "scores.tsv").write_text("\n".join(scores) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    """The best checkpoint of a run on enough sentences to be calibrated; not to be changed."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    data = many_sentences(folder / "sentences")
+    words = [
+        "fit",
+        f"--data.path={data}",
+        f"--model.backbone={tiny_bert}",
+        "--data.val_fraction=0.3",
+        "--data.test_fraction=0.2",
+        "--model.lr=2e-3",
+        "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr(sys, "argv", ["lit_mtl", *words])
+        assert main(words) == 0
+    return folder / "lightning_logs" / "runs" / "version_0" / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def exported(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That checkpoint as a folder with both ONNX graphs; not to be changed."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    texts = [f"a fine film {number}" for number in range(20)]
+    export(calibrated, folder, onnx=True, int8_texts=("films.txt", texts))
+    return folder
 
 
 @pytest.fixture

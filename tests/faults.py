@@ -139,7 +139,7 @@ class Fault(Callback):
         elif self.place == "half_written":
             self._strike_when(os, "fsync", trainer, pl_module)
         elif self.place == "no_manifest":
-            self._strike_when(checkpoints, "_sum_of", trainer, pl_module)
+            self._strike_when(checkpoints, "sha256_of", trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -86,7 +86,7 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
     sentences = [f"sentence number {number} of them" for number in range(5)]
     (tmp_path / "new.txt").write_text("\n".join(sentences))
     output = tmp_path / "out.jsonl"
-    words = [f"--data.predict_path={tmp_path / 'new.txt'}", f"--predictions.output={output}"]
+    words = ["--input", str(tmp_path / "new.txt"), "--output", str(output)]
     run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
     rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert rows == sentences

@@ -29,7 +29,9 @@ def test_the_result_is_that_of_the_labelled_rows_at_once() -> None:
     collected = SplitOutputs(SCORE)
     for part in torch.split(torch.randperm(50, generator=torch.Generator().manual_seed(1)), 7):
         collected.update(row_id[part], output[part], target[part], labelled[part])
-    assert collected.compute() == measure(SCORE, output[labelled], target[labelled])
+    assert measure(SCORE, *collected.gathered()) == measure(
+        SCORE, output[labelled], target[labelled]
+    )
 
 
 def test_a_row_that_was_seen_twice_counts_once() -> None:
@@ -38,7 +40,7 @@ def test_a_row_that_was_seen_twice_counts_once() -> None:
     collected = SplitOutputs(SCORE)
     for part in (row_id, row_id[:13]):
         collected.update(part, output[part], target[part], every[part])
-    result = collected.compute()
+    result = measure(collected.task, *collected.gathered())
     assert result == measure(SCORE, output, target)
     assert result["n"] == 50
 
@@ -61,7 +63,7 @@ def test_what_is_not_a_number_is_none() -> None:
 
 
 def test_a_split_without_labelled_rows_has_no_metrics_but_a_count() -> None:
-    result = SplitOutputs(LABEL).compute()
+    result = measure(LABEL, *SplitOutputs(LABEL).gathered())
     assert result["n"] == 0
     assert result["confusion_matrix"] == [[0, 0], [0, 0]]
     assert scalars(result) == {
@@ -136,7 +138,7 @@ def results_of_rank(rank: int, store: str, results: "Queue[list[TaskResult]]") -
         collected = SplitOutputs(task)
         for rows in evaluation_batches([1] * size, batch_size=2, rank=rank, world_size=2):
             collected.update(row_id[rows], output[rows], target[rows], labelled[rows])
-        found.append(collected.compute())
+        found.append(measure(collected.task, *collected.gathered()))
     results.put(found)
     destroy_process_group()
 

@@ -18,12 +18,13 @@ import pytest
 import torch
 import yaml
 
+from lit_mtl.artifact.folder import write_manifest
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, write_checkpoint
 from lit_mtl.cli import COMMANDS as CLI_COMMANDS
 from tests.conftest import ROOT, Run
 from tests.runs import run_folder
 
-COMMANDS = ("fit", "validate", "test", "predict", "embed")
+COMMANDS = ("fit", "validate", "test", "predict", "embed", "export")
 
 
 class Payload:
@@ -55,8 +56,10 @@ def trained(lit_mtl: Run, fit_arguments: list[str]) -> Path:
 
 def through(lit_mtl: Run, command: str, fit_arguments: list[str], path: Path) -> int:
     """Give a checkpoint to a command."""
-    if command == "embed":
-        return lit_mtl("embed", "--ckpt_path", path, "A sentence.")
+    if command in ("embed", "predict"):
+        return lit_mtl(command, "--ckpt_path", path, "A sentence.")
+    if command == "export":
+        return lit_mtl("export", "--ckpt_path", path, "--output", "exported")
     words = fit_arguments
     if command != "fit":
         words = [word for word in words if "max_epochs" not in word]
@@ -196,7 +199,9 @@ def test_the_description_of_the_model_has_a_closed_form(
         {"trainer": {"callbacks": [{"class_path": "os.system"}]}},
     ],
 )
-@pytest.mark.parametrize("command", [name for name in CLI_COMMANDS if name != "embed"])
+@pytest.mark.parametrize(
+    "command", [name for name, known in CLI_COMMANDS.items() if known.runner.endswith(".train")]
+)
 def test_a_config_can_only_name_what_is_allowed(
     config: dict[str, Any], command: str, lit_mtl: Run, marker: Path
 ) -> None:
@@ -319,3 +324,97 @@ def test_one_place_alone_reads_pickles_and_no_shell_is_used() -> None:
 
 def test_nothing_is_left_in_the_environment() -> None:
     assert "LIT_MTL_FIRST_PROCESS" not in os.environ
+
+
+def resigned(folder: Path) -> None:
+    """Give a changed folder sums that fit, as an attacker would."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").unlink()
+    facts = {key: manifest[key] for key in ("tokenizer", "architecture")}
+    write_manifest(folder, facts)
+
+
+def hostile_config(folder: Path, marker: Path) -> int:
+    """Code named in the backbone's config, beside it in the folder, with sums that fit."""
+    config = json.loads((folder / "config.json").read_bytes())
+    config["auto_map"] = dict.fromkeys(("AutoConfig", "AutoModel"), "hostile_module.X")
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copy(marker.parent / "hostile_module.py", folder)
+    resigned(folder)
+    return 0  # a family that is known is built without it
+
+
+def hostile_tokenizer(folder: Path, marker: Path) -> int:
+    """The same in the tokenizer's config."""
+    config = json.loads((folder / "tokenizer_config.json").read_bytes())
+    config["auto_map"] = {"AutoTokenizer": ["hostile_module.X", "hostile_module.X"]}
+    config["tokenizer_class"] = "X"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    shutil.copy(marker.parent / "hostile_module.py", folder)
+    resigned(folder)
+    return -1  # refused, or read as the tokenizer file that it is
+
+
+def renamed_pickle(folder: Path, marker: Path) -> int:
+    for name in ("model.safetensors", "heads.safetensors"):
+        (folder / name).write_bytes(pickle.dumps(Payload(marker)))
+    resigned(folder)
+    return 74
+
+
+def pickle_beside(folder: Path, marker: Path) -> int:
+    """Files that libraries would pick up by their names."""
+    for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin"):
+        (folder / name).write_bytes(pickle.dumps(Payload(marker)))
+    (folder / "adapter_config.json").write_text('{"auto_mapping": {"base_model_class": "X"}}')
+    return 0
+
+
+def other_sums(folder: Path, marker: Path) -> int:
+    path = folder / "tasks.json"
+    path.write_text(path.read_text().replace("positive", "negative!"))
+    return 74
+
+
+def traversal(folder: Path, marker: Path) -> int:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["../marker.json"] = {"bytes": 1, "sha256": "0"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return 74
+
+
+def link_outside(folder: Path, marker: Path) -> int:
+    (folder / "tasks.json").rename(folder.parent / "tasks.json")
+    (folder / "tasks.json").symlink_to(folder.parent / "tasks.json")
+    return 74
+
+
+HOSTILE_FOLDERS = [
+    hostile_config,
+    hostile_tokenizer,
+    renamed_pickle,
+    pickle_beside,
+    other_sums,
+    traversal,
+    link_outside,
+]
+
+
+@pytest.mark.parametrize("make", HOSTILE_FOLDERS)
+def test_a_hostile_export_runs_nothing(
+    make: Callable[[Path, Path], int],
+    lit_mtl: Run,
+    exported: Path,
+    marker: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "it")
+    expected = make(folder, marker)
+    for command in ("embed", "predict"):
+        code = lit_mtl(command, "--ckpt_path", folder, "A sentence.")
+        assert not marker.exists()
+        assert code == expected or expected == -1
+        message = capsys.readouterr().err
+        assert "Traceback" not in message
+        assert message.count("\n") == (1 if code else 0)

@@ -18,6 +18,7 @@ _PUBLIC = {
     "MultiTaskModule": "lit_mtl.module",
     "SentimentDataModule": "lit_mtl.data.datamodule",
     "TrainedModel": "lit_mtl.artifact.bundle",
+    "load": "lit_mtl.artifact",
     "load_checkpoint": "lit_mtl.artifact.bundle",
 }
 

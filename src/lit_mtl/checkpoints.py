@@ -5,7 +5,6 @@ of the file. It is written last, so a state without one, or with that of a file 
 before it, was never completed.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from lit_mtl.errors import ConfigError, LitMTLError, MissingInputError, StorageError
-from lit_mtl.files import atomic_writer, write_atomically
+from lit_mtl.files import atomic_writer, sha256_of, write_atomically
 
 SPEC_KEY = "lit_mtl"
 """Key of a checkpoint under which everything stands that rebuilds model and tokenizer."""
@@ -63,7 +62,7 @@ def write_checkpoint(
         "schema": SCHEMA,
         "file": path.name,
         "bytes": path.stat().st_size,
-        "sha256": _sum_of(path),
+        "sha256": sha256_of(path),
         "step": checkpoint["global_step"],
         "epoch": checkpoint["epoch"],
         "versions": {name: version(name) for name in _PACKAGES},
@@ -118,7 +117,7 @@ def verify(path: str | Path) -> dict[str, Any] | None:
         raise StorageError(
             f"{path}: damaged, it has {size} bytes; its manifest says {manifest.get('bytes')}"
         )
-    if _sum_of(real) != manifest.get("sha256"):
+    if sha256_of(real) != manifest.get("sha256"):
         raise StorageError(f"{path}: damaged, its SHA-256 is not that of its manifest")
     return manifest
 
@@ -165,8 +164,3 @@ def manifest_of(path: Path) -> Path:
 def _step_of_name(path: Path) -> int:
     digits = path.stem.rpartition("_")[2]
     return int(digits) if digits.isdecimal() else -1
-
-
-def _sum_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

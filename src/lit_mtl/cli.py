@@ -36,11 +36,15 @@ COMMANDS = {
     "fit": Command("train on a config, then validate and test the best checkpoint", _TRAINER),
     "validate": Command("measure a checkpoint on the validation split", _TRAINER),
     "test": Command("measure a checkpoint on the test split", _TRAINER),
-    "predict": Command("write each task's prediction for a file of sentences", _TRAINER),
+    "predict": Command("write each task's prediction for sentences", "lit_mtl.commands.infer"),
     "check-data": Command("report on the data before any training, as text or --json", _TRAINER),
     "groups": Command("show data and parameter groups without training", _TRAINER),
     "plan": Command("show a freezing plan: stages, rates, cost; or --generate gradual", _TRAINER),
-    "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.embed"),
+    "export": Command(
+        "write a checkpoint as a folder for sentence-transformers and ONNX",
+        "lit_mtl.commands.export",
+    ),
+    "embed": Command("show or save the embeddings of sentences", "lit_mtl.commands.infer"),
 }
 
 _HELP = """usage: python -m lit_mtl COMMAND [options]

@@ -18,6 +18,9 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lit_mtl.tasks.base import Metrics, Task
 
+LEAST_ROWS = 50
+"""Labelled rows from which on a metric gets an interval."""
+
 TaskResult = dict[str, Any]
 """`n` labelled rows, mean `loss`, the task's metrics, and `confusion_matrix` where it has one."""
 
@@ -41,8 +44,8 @@ class SplitOutputs:
         self._outputs.append(output[labelled].detach().float().cpu())
         self._targets.append(target[labelled].cpu())
 
-    def compute(self, device: torch.device | None = None) -> TaskResult:
-        """Gather all processes' rows and measure them; every process gets the same result.
+    def gathered(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """Outputs (R, O) and targets (R,) of all processes' rows, each once; equal on every process.
 
         Args:
             device: where tensors have to be for a collective call; None for the CPU.
@@ -53,7 +56,7 @@ class SplitOutputs:
         none = torch.empty(0, *self.task.target_shape, dtype=self.task.target_dtype)
         target = _gather(self._targets, none, device)
         first = _first_of_each(row_id)
-        return measure(self.task, output[first], target[first])
+        return output[first], target[first]
 
 
 def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
@@ -71,6 +74,40 @@ def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
     }
     confusion = task.confusion(output, target)
     return result if confusion is None else {**result, "confusion_matrix": confusion}
+
+
+def confidence_intervals(
+    task: Task, output: Tensor, target: Tensor, *, resamples: int = 300
+) -> dict[str, tuple[float, float]]:
+    """The middle 95 % of each metric over bootstrap resamples of the rows (Efron 1979).
+
+    Args:
+        task: the task that reads them.
+        output: of the labelled rows, (R, O).
+        target: of the same rows, (R,).
+        resamples: how often R rows are drawn with replacement.
+
+    Returns:
+        Metric name to both ends; without those metrics that a resample does not define, and with
+        none at all below `LEAST_ROWS` rows.
+    """
+    rows = len(target)
+    if rows < LEAST_ROWS:
+        return {}
+    generator = torch.Generator().manual_seed(0)
+    drawn: dict[str, list[float]] = {}
+    for _ in range(resamples):
+        chosen = torch.randint(rows, (rows,), generator=generator)
+        for name, value in task.metrics(output[chosen], target[chosen]).items():
+            if value is not None and math.isfinite(value):
+                drawn.setdefault(name, []).append(value)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return {
+        name: (float(low), float(high))
+        for name, values in drawn.items()
+        if len(values) == resamples
+        for low, high in [torch.tensor(values, dtype=torch.float64).quantile(ends)]
+    }
 
 
 def scalars(result: TaskResult) -> Metrics:

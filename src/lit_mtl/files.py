@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, and folders that one process writes."""
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from lit_mtl.errors import ConfigError, StorageError
+from lit_mtl.errors import ConfigError, LitMTLError, StorageError
 
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
+"""What the names of unfinished files begin with."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -33,7 +35,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_PARTIAL}{path.name}-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-")
         partial = Path(name)
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -41,7 +43,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp's files are private
         partial.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
+    except LitMTLError:  # of whoever writes; some of them are OSErrors
+        raise
     except OSError as error:
         raise StorageError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
@@ -50,10 +54,16 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
                 partial.unlink(missing_ok=True)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what processes that were killed while writing have left."""
-    for path in folder.glob(f"{_PARTIAL}*"):
-        path.unlink(missing_ok=True)
+def remove_partial(folder: Path, name: str = "") -> None:
+    """Remove what processes that were killed while writing have left.
+
+    Args:
+        folder: where they wrote.
+        name: of the file that they wrote. Blank: any.
+    """
+    for path in folder.glob(f"{PARTIAL}{f'{name}-' if name else ''}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -85,7 +95,13 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the file system can."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.datamodule import Batch
 from lit_mtl.errors import ConfigError
-from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, scalars, selection
+from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, measure, scalars, selection
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
@@ -94,6 +94,7 @@ class MultiTaskModule(LightningModule):
         self.schedule: Shape = schedule
         self.compile_layers = compile_layers
         self.results: dict[str, dict[str, TaskResult]] = {}
+        self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
@@ -209,11 +210,6 @@ class MultiTaskModule(LightningModule):
         """Measure the test split."""
         self._finish("test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[int, dict[str, Any]]:
-        """Row number to each task's decoded prediction."""
-        output = self.network(batch["input_ids"], batch["attention_mask"])
-        return dict(zip(batch["row_id"].tolist(), self.network.decode(output), strict=True))
-
     def param_groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, from the heads down; every parameter is in exactly one."""
         network = self.network
@@ -325,8 +321,9 @@ class MultiTaskModule(LightningModule):
         return labelled_mean(row_loss, count=count)
 
     def _finish(self, split: str) -> None:
-        results = {name: part.compute(self.device) for name, part in self._outputs.items()}
-        self.results[split] = results
+        outputs = {name: part.gathered(self.device) for name, part in self._outputs.items()}
+        results = {name: measure(self.tasks[name], *rows) for name, rows in outputs.items()}
+        self.outputs[split], self.results[split] = outputs, results
         losses = [
             result["loss"] * self.tasks[name].weight
             for name, result in results.items()

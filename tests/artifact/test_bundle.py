@@ -32,15 +32,17 @@ def test_a_checkpoint_needs_neither_hub_nor_the_original_weights(checkpoint: Pat
 
 def test_batch_size_and_order_do_not_matter(checkpoint: Path) -> None:
     model = load_checkpoint(checkpoint)
-    reference = model.embed(TEXTS, batch_size=1)
-    torch.testing.assert_close(model.embed(TEXTS, batch_size=7), reference, atol=1e-5, rtol=1e-5)
+    reference = model.embed(TEXTS, batch_tokens=1)
+    torch.testing.assert_close(
+        model.embed(TEXTS, batch_tokens=100), reference, atol=1e-5, rtol=1e-5
+    )
     backwards = model.embed(TEXTS[::-1]).flip(0)
     torch.testing.assert_close(backwards, reference, atol=1e-5, rtol=1e-5)
 
 
 def test_predictions_are_decoded_and_in_order(checkpoint: Path) -> None:
     model = load_checkpoint(checkpoint)
-    rows = model.predict(TEXTS, batch_size=5)
+    rows = model.predict(TEXTS, batch_tokens=60)
     assert len(rows) == len(TEXTS)
     again = [model.predict([text])[0] for text in TEXTS]
     for row, single in zip(rows, again, strict=True):

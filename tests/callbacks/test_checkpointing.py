@@ -21,7 +21,7 @@ import torch
 from lit_mtl.callbacks.checkpointing import Checkpointing
 from lit_mtl.checkpoints import manifest_of, newest_valid, verify
 from lit_mtl.errors import ConfigError
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE_FILES, ROOT
 from tests.processes import ended, finished, send, start, wait_for
 from tests.runs import (
     TRACE,
@@ -425,8 +425,8 @@ def test_f19_measuring_and_predicting_leave_the_checkpoints_alone(
         path = [f"--ckpt_path={checkpoints / name}", "--trainer.enable_progress_bar=false"]
         assert run(["validate", *data, *path], folder) == 0
         assert run(["test", *data, *path], folder) == 0
-        output = f"--predictions.output={name}.jsonl"
-        assert run(["predict", *data, *path, output], folder) == 0
+        words = [path[0], f"--output={name}.jsonl", f"--input={EXAMPLE_FILES / 'positive.txt'}"]
+        assert run(["predict", *words], folder) == 0
         assert run(["embed", path[0], "A sentence."], folder) == 0
     assert hashes(checkpoints) == before
 

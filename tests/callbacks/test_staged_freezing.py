@@ -312,7 +312,7 @@ def flags_and_modes(module: MultiTaskModule) -> tuple[list[bool], list[bool]]:
     )
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("command", ["validate", "test"])
 def test_nothing_changes_outside_fit(tiny_bert: Path, command: str) -> None:
     module, datamodule = MultiTaskModule(str(tiny_bert)), example_data(tiny_bert)
     datamodule.setup("fit")

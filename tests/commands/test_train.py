@@ -210,7 +210,7 @@ def test_measuring_another_model_than_the_checkpoints_is_refused(
     best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
     data = [word for word in fit_arguments if word.startswith("--data")]
     Path("other.yaml").write_text("model: {pooling: cls}\n")
-    for command in ("validate", "test", "predict"):
+    for command in ("validate", "test"):
         for words, message in (
             (["--model.pooling=mean"], "pooling='max'; `model.pooling` asks for 'mean'"),
             (["--config=other.yaml"], "pooling='max'; `model.pooling` asks for 'cls'"),
@@ -222,30 +222,6 @@ def test_measuring_another_model_than_the_checkpoints_is_refused(
             assert message in capsys.readouterr().err
     assert lit_mtl("test", *data, "--model.pooling=max", "--ckpt_path", best) == 0
     assert lit_mtl("test", *data, "--ckpt_path", best) == 0
-
-
-def test_predict_writes_one_line_a_sentence_in_order(
-    lit_mtl: Run, fit_arguments: list[str]
-) -> None:
-    assert lit_mtl("fit", *fit_arguments) == 0
-    best = RUNS / "version_0" / "checkpoints" / "best.ckpt"
-    texts = ["short", "a much longer sentence than the first one", "middle sized text", "x " * 60]
-    Path("new.txt").write_text("\n".join(texts))
-    arguments = [
-        "--ckpt_path",
-        best,
-        "--data.predict_path=new.txt",
-        "--predictions.output=out.jsonl",
-    ]
-    assert lit_mtl("predict", "--trainer.enable_progress_bar=false", *arguments) == 0
-    rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
-    assert [row.pop("text") for row in rows] == [text.strip() for text in texts]
-    expected = load_checkpoint(best).predict([text.strip() for text in texts])
-    assert len({row["score"]["score"] for row in rows}) == len(texts)
-    for row, single in zip(rows, expected, strict=True):
-        assert row["score"]["score"] == pytest.approx(single["score"]["score"], abs=1e-5)
-        probabilities = single["sentiment"]["probabilities"]
-        assert row["sentiment"]["probabilities"] == pytest.approx(probabilities, abs=1e-5)
 
 
 def test_groups_shows_the_table_without_training(
@@ -378,7 +354,7 @@ def test_an_expected_failure_has_its_exit_code_and_one_message(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("command", ["validate", "test"])
 def test_measuring_and_predicting_need_a_checkpoint(
     lit_mtl: Run, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

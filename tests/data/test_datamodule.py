@@ -147,28 +147,6 @@ def test_sources_are_mixed_as_asked(tiny_bert: Path, tmp_path: Path) -> None:
     assert uniform[0] < drawn(mixing="temperature", mixing_temperature=2.0)[0] < plain[0]
 
 
-def test_sentences_to_predict_come_from_a_file_or_the_test_split(
-    tiny_bert: Path, tmp_path: Path
-) -> None:
-    text, table = tmp_path / "a.txt", tmp_path / "a.tsv"
-    text.write_text("one\n\ntwo\n")
-    table.write_text("id\ttext\n1\tone\n2\ttwo\n")
-    for path in (text, table):
-        data = module(None, tiny_bert, predict_path=str(path))
-        data.setup("predict")
-        assert data.predict_texts() == ["one", "two"]
-        rows = torch.cat([batch["row_id"] for batch in data.predict_dataloader()])
-        assert sorted(rows.tolist()) == [0, 1]
-    for name, content in (("empty.txt", "\n"), ("rows.xlsx", "{}")):
-        (tmp_path / name).write_text(content)
-        with pytest.raises(DataError, match=f"{name}: expected"):
-            module(None, tiny_bert, predict_path=str(tmp_path / name)).setup("predict")
-    data = module(EXAMPLE_FILES, tiny_bert)
-    data.setup("predict")
-    assert data.corpus is not None
-    assert data.predict_texts() == list(data.corpus.splits["test"]["text"])
-
-
 def test_an_empty_split_is_refused_by_name(tiny_bert: Path) -> None:
     for name, split in (("val_fraction", "val"), ("test_fraction", "test")):
         few = module(EXAMPLE_FILES, tiny_bert, **{name: 1e-9})

@@ -3,20 +3,28 @@
 Shapes: S sentences, D embedding dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.artifact.length_batches import TOKENS, length_batches, tokenize
+from lit_mtl.calibration import Calibration, read_calibration
+from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
+from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel, Output
 from lit_mtl.pretrained import unpack_tokenizer
 
 _STATE_PREFIX = "_network."
+
+_WINDOW = 8192
+"""Sentences that are tokenised and sorted by length together."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many sentences are done, and out of how many."""
 
 
 class TrainedModel:
@@ -31,50 +39,98 @@ class TrainedModel:
         self.network = network.eval()
         self.tokenizer = tokenizer
 
-    def embed(self, texts: Sequence[str], *, batch_size: int = 64) -> Tensor:
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_tokens: int = TOKENS,
+        progress: Progress | None = None,
+    ) -> Tensor:
         """Sentence embeddings (S, D) in the order of the texts.
 
         Args:
-            texts: the sentences; one longer than the backbone can take is cut.
-            batch_size: sentences that are run at once.
+            texts: the sentences; white space around one is dropped, as in training, and one longer
+                than the tokenizer's `model_max_length` is cut.
+            batch_tokens: tokens that are run at once, about.
+            progress: called after each few thousand sentences. None: `show_progress` where standard
+                error is a terminal.
         """
-        embeddings = [output.sentence_embedding for output in self._run(texts, batch_size)]
-        dimension = self.network.architecture.embedding_dim
-        return torch.cat([torch.empty(0, dimension), *embeddings])
+        embeddings = torch.empty(len(texts), self.network.architecture.embedding_dim)
+        for rows, output in self._run(texts, batch_tokens, progress or show_progress):
+            embeddings[rows] = output.sentence_embedding.float().cpu()
+        return embeddings
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 64) -> list[dict[str, Any]]:
-        """Each task's decoded prediction for every sentence, in the order of the texts."""
-        outputs = self._run(texts, batch_size)
-        return [row for output in outputs for row in self.network.decode(output)]
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_tokens: int = TOKENS,
+        progress: Progress | None = None,
+    ) -> list[dict[str, Any]]:
+        """Each task's decoded prediction for every sentence, in the order of the texts.
+
+        Args:
+            texts: as those of `embed`.
+            batch_tokens: the same.
+            progress: the same.
+        """
+        decoded: list[dict[str, Any]] = [{} for _ in texts]
+        for rows, output in self._run(texts, batch_tokens, progress or show_progress):
+            for row, values in zip(rows.tolist(), self.network.decode(output), strict=True):
+                decoded[row] = values
+        return decoded
+
+    def run(self, texts: Sequence[str], *, batch_tokens: int = TOKENS) -> Output:
+        """Embeddings (S, D) and every head's output (S, O) before decoding, in the texts' order."""
+        parts = list(self._run(texts, batch_tokens, lambda done, total: None))
+        order = torch.cat([rows for rows, _ in parts]).argsort()
+        return Output(
+            torch.cat([output.sentence_embedding for _, output in parts])[order],
+            {
+                name: torch.cat([output.heads[name] for _, output in parts])[order]
+                for name in self.network.tasks
+            },
+        )
 
     @torch.inference_mode()
-    def _run(self, texts: Sequence[str], batch_size: int) -> list[Output]:
-        outputs = []
-        for start in range(0, len(texts), batch_size):
-            encoded = self.tokenizer(list(texts[start : start + batch_size]), truncation=True)
-            ids = [torch.tensor(row) for row in encoded["input_ids"]]
-            mask = [torch.ones_like(row) for row in ids]
-            outputs.append(
-                self.network(
-                    pad_sequence(ids, batch_first=True),
-                    pad_sequence(mask, batch_first=True),
-                )
-            )
-        return outputs
+    def _run(
+        self, texts: Sequence[str], batch_tokens: int, progress: Progress
+    ) -> Iterator[tuple[Tensor, Output]]:
+        """Row numbers of each batch and what the network says of them."""
+        device = next(self.network.parameters()).device
+        for start in range(0, len(texts), _WINDOW):
+            ids = tokenize(self.tokenizer, texts[start : start + _WINDOW])
+            for rows, input_ids, mask in length_batches(ids, tokens=batch_tokens):
+                output = self.network(input_ids.to(device), mask.to(device))
+                yield rows + start, output
+            progress(min(start + _WINDOW, len(texts)), len(texts))
+
+
+def show_progress(done: int, total: int) -> None:
+    """A counter on standard error for long inputs, where that is a terminal."""
+    import sys
+
+    if total > _WINDOW and sys.stderr.isatty():
+        print(
+            f"\r{done:,} of {total:,} sentences", end="" if done < total else "\n", file=sys.stderr
+        )
 
 
 def load_checkpoint(path: str | Path) -> TrainedModel:
     """Load a checkpoint of `fit`; neither the hub nor the original backbone is needed.
+
+    Its predictions are calibrated if the folder of the run has its calibration.
 
     Args:
         path: a local file; nothing in it is executed.
 
     Raises:
         MissingInputError: if there is no such file.
+        StorageError: if it is damaged.
         ConfigError: if it is not a checkpoint of this project.
     """
     checkpoint = read_checkpoint(path)
-    spec = checkpoint[SPEC_KEY]
+    spec = calibrated_spec(checkpoint[SPEC_KEY], calibration_of(Path(path)))
     network = MultiTaskModel.from_spec(spec)
     network.load_state_dict(
         {
@@ -84,3 +140,35 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
     )
     tokenizer = unpack_tokenizer(spec["tokenizer"], network.encoder.backbone.config)
     return TrainedModel(network, tokenizer)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that made a checkpoint, which lies in its folder `checkpoints`."""
+    return checkpoint.resolve().parent.parent
+
+
+def calibration_of(checkpoint: Path) -> Calibration | None:
+    """The calibration that was fitted on the outputs of this very checkpoint, if there is one."""
+    real = checkpoint.resolve()
+    if not manifest_of(real).is_file():
+        return None
+    found = read_calibration(run_of(real))
+    same = found is not None and found.checkpoint == read_manifest(real)["sha256"]
+    return found if same else None
+
+
+def calibrated_spec(spec: dict[str, Any], calibration: Calibration | None) -> dict[str, Any]:
+    """A checkpoint's entry with calibrated tasks.
+
+    Raises:
+        ConfigError: if the calibration is one of other tasks.
+    """
+    if calibration is None:
+        return spec
+    tasks = {name: task.spec() for name, task in calibration.tasks.items()}
+    if set(tasks) != set(spec["tasks"]):
+        raise ConfigError(
+            f"The calibration is one of the tasks {sorted(tasks)}; the checkpoint has "
+            f"{sorted(spec['tasks'])}"
+        )
+    return {**spec, "tasks": tasks}

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
+from lit_mtl.calibration import Calibration
 from lit_mtl.evaluation import TaskResult, scalars
 from lit_mtl.files import write_atomically
 from lit_mtl.tasks.base import Task
@@ -20,8 +22,12 @@ def report(
     folder: Path | None,
     checkpoint: str | None,
     seconds: float | None = None,
+    calibration: Calibration | None = None,
+    intervals: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
+
+    A calibration is written beside them, as `calibration.json`.
 
     Args:
         results: split name to task name to result.
@@ -29,6 +35,8 @@ def report(
         folder: folder of the run; None writes no file.
         checkpoint: the checkpoint that was measured.
         seconds: duration of the training, if there was one.
+        calibration: of that checkpoint, at the end of a fit.
+        intervals: split name to task name to each metric's confidence interval.
     """
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
@@ -36,6 +44,8 @@ def report(
         if task.classes:
             split, result = list(by_split.items())[-1]
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
+    if calibration is not None:
+        print(f"\n{calibration_table(calibration)}")
     if seconds is not None:
         print(f"\ntraining took {seconds / 60:.1f} minutes", end="")
     print(f"\ncheckpoint: {checkpoint}")
@@ -48,6 +58,12 @@ def report(
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
+    if intervals is not None:
+        content["confidence_intervals"] = intervals
+    if calibration is not None:
+        calibration.save(folder)
+        content["checkpoint_sha256"] = calibration.checkpoint
+        content["calibration"] = calibration.report
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     print(f"results:    {path}")
 
@@ -57,6 +73,21 @@ def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
     metrics = ["n", *scalars(next(iter(by_split.values())))]
     rows = [[split, *(result[metric] for metric in metrics)] for split, result in by_split.items()]
     return tabulate(rows, [name, *metrics], floatfmt=".4f", missingval="-")
+
+
+def calibration_table(calibration: Calibration) -> str:
+    """What the tasks state of their predictions and what came true, before and after calibration."""
+    rows, notes = [], []
+    for name, found in calibration.report.items():
+        for split in (split for split in ("val", "test") if split in found):
+            for when in ("before", "after"):
+                numbers = found[split][when]
+                if numbers is not None:
+                    rows.append([f"{name}, {split}", when, *numbers.values()])
+        if found["note"] is not None:
+            notes.append(f"{name}: {found['note']}")
+    table = tabulate(rows, ["calibration", "", "stated", "observed", "ece"], floatfmt=".4f")
+    return "\n".join([table] * bool(rows) + notes)
 
 
 def confusion_table(title: str, task: Task, result: TaskResult) -> str:

@@ -1,4 +1,4 @@
-"""`fit`, `validate`, `test`, `predict`, `groups` and `plan`, through one LightningCLI."""
+"""`fit`, `validate`, `test`, `groups` and `plan`, through one LightningCLI."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_mtl.calibration import calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
-from lit_mtl.callbacks.prediction_writer import PredictionWriter
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
-from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
@@ -29,6 +29,7 @@ from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
 from lit_mtl.errors import ConfigError, LitMTLError, printable
+from lit_mtl.evaluation import confidence_intervals
 from lit_mtl.files import locked
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
@@ -79,7 +80,7 @@ class LitMTLCLI(LightningCLI):
     datamodule: SentimentDataModule
     trainer: Trainer
     checkpoint: Path | None = None
-    """The checkpoint to continue, to measure or to predict with."""
+    """The checkpoint to continue or to measure."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -92,7 +93,6 @@ class LitMTLCLI(LightningCLI):
             "fit": hidden | {"train_dataloaders", "val_dataloaders"},
             "validate": hidden,
             "test": hidden,
-            "predict": hidden | {"return_predictions"},
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -109,7 +109,6 @@ class LitMTLCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
-        parser.add_lightning_class_args(PredictionWriter, "predictions")
         parser.set_defaults(
             {
                 "trainer.logger": _LOGGER,
@@ -236,11 +235,6 @@ class LitMTLCLI(LightningCLI):
         self.trainer.test(**kwargs, ckpt_path=path, verbose=False, weights_only=True)
         self._report(path)
 
-    def predict(self, **kwargs: Any) -> None:
-        """Write predictions through the callback, without keeping them in memory twice."""
-        path = self._required_checkpoint()
-        self.trainer.predict(**kwargs, ckpt_path=path, return_predictions=False, weights_only=True)
-
     def _required_checkpoint(self) -> Path:
         if self.checkpoint is None:
             raise ConfigError("A trained model is needed: name its checkpoint with --ckpt_path")
@@ -249,13 +243,30 @@ class LitMTLCLI(LightningCLI):
     def _report(self, checkpoint: Path, *, seconds: float | None = None) -> None:
         folder = self.trainer.log_dir  # a collective call, so on every process
         if self.trainer.is_global_zero:
-            report(
-                self.model.results,
-                tasks=self.model.tasks,
-                folder=Path(folder) if folder and self.trainer.logger else None,
-                checkpoint=str(checkpoint),
-                seconds=seconds,
-            )
+            self._write_report(checkpoint, folder, seconds)
+
+    def _write_report(self, checkpoint: Path, folder: str | None, seconds: float | None) -> None:
+        """Show and keep the results; at the end of a fit, which has `seconds`, calibrate too."""
+        outputs, tasks = self.model.outputs, self.model.tasks
+        calibration = intervals = None
+        if seconds is not None:
+            digest = read_manifest(checkpoint.resolve())["sha256"]
+            calibration = calibrate(tasks, outputs["val"], outputs.get("test"), checkpoint=digest)
+            intervals = {
+                split: {
+                    name: confidence_intervals(tasks[name], *rows) for name, rows in found.items()
+                }
+                for split, found in outputs.items()
+            }
+        report(
+            self.model.results,
+            tasks=tasks,
+            folder=Path(folder) if folder and self.trainer.logger else None,
+            checkpoint=str(checkpoint),
+            seconds=seconds,
+            calibration=calibration,
+            intervals=intervals,
+        )
 
 
 def run(name: str, args: Sequence[str]) -> None:
@@ -329,12 +340,17 @@ def _read_data(cli: LitMTLCLI) -> None:
     cli.datamodule.setup("fit")
 
 
-def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
+def restrict_imports() -> None:
+    """Let configs and flags name classes of the allowed packages only."""
     allowed = os.environ.get(_IMPORTS, "")
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*_ALLOWED, *(name for name in allowed.split(",") if name)],
     )
+
+
+def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
+    restrict_imports()
     model: type[LightningModule] = MultiTaskModule
     data: type[LightningDataModule] = SentimentDataModule
     sys.argv[1:] = args  # read from there, since DDP starts its other processes with it

@@ -29,13 +29,8 @@ from lit_mtl.data.prepared import tokenizing
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter
 from lit_mtl.data.tables import (
-    FORMATS,
     HUB,
-    Table,
     open_hub_dataset,
-    open_table,
-    open_text,
-    sentence,
 )
 from lit_mtl.errors import ConfigError, DataError, LitMTLError
 from lit_mtl.pretrained import pack_tokenizer
@@ -47,10 +42,6 @@ DEFAULT_TASKS: dict[str, AnyTask] = {
     "score": Regression(low=-4.0, high=4.0),
 }
 """The two tasks of the mission: positive or negative, and a score on the scale of the corpora."""
-
-
-_PREDICTED = -1
-"""Number of the file whose sentences are predicted, which is none of the corpus."""
 
 
 class Batch(TypedDict):
@@ -81,7 +72,7 @@ class SentimentDataModule(LightningDataModule):
         tasks: the declared tasks; those without data are left out.
         max_length: tokens of a sentence at most; longer ones are cut and counted.
         batch_size: rows a training batch and process.
-        eval_batch_size: rows a batch and process in validation, test and prediction.
+        eval_batch_size: rows a batch and process in validation and test.
         val_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
         stratify: a task of whose labels each split gets its share. None: shares of all sentences.
@@ -97,7 +88,6 @@ class SentimentDataModule(LightningDataModule):
             first read of those that are equally frequent.
         cache_dir: where prepared data are kept. None: `lit_mtl` in the user's folder for caches. What
             was not used for 30 days is removed.
-        predict_path: sentences for `predict`, a .txt file or a table. None: the test split.
     """
 
     def __init__(
@@ -123,7 +113,6 @@ class SentimentDataModule(LightningDataModule):
         worker_timeout: float = 300.0,
         contradictions: Contradictions = "error",
         cache_dir: str | None = None,
-        predict_path: str | None = None,
     ) -> None:
         super().__init__()
         sizes = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1)}
@@ -156,9 +145,7 @@ class SentimentDataModule(LightningDataModule):
         self.worker_timeout = worker_timeout
         self.contradictions: Contradictions = contradictions
         self.cache = default_cache() if cache_dir is None else Path(cache_dir).expanduser()
-        self.predict_path = None if predict_path is None else Path(predict_path).expanduser()
         self.corpus: Corpus | None = None
-        self.predict_dataset: Dataset | None = None
         self.position = (0, 0)
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
@@ -193,17 +180,12 @@ class SentimentDataModule(LightningDataModule):
         """Fetch the rated corpus if one is named, and prepare the data: in one process a machine."""
         if self.corpus_name is not None and self.path is not None:
             prepare_corpus(self.corpus_name, self.path, archive=self.corpus_archive)
-        stage = getattr(self.trainer, "state", None)
-        if self._predicts_a_file(getattr(stage, "fn", None)):
-            return
         with suppress(LitMTLError):  # all processes raise it in `setup`, so that none waits
             self._prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the prepared data, once for all stages; or read the sentences to predict."""
-        if self._predicts_a_file(stage):
-            self.predict_dataset = self._texts()
-        elif self.corpus is None:
+        """Open the prepared data, once for all stages."""
+        if self.corpus is None:
             self.corpus = Corpus.open(self._prepare())
         if stage == "fit":
             # what is measured at the end should be there before hours of training
@@ -240,15 +222,6 @@ class SentimentDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split."""
         return self._loader(self._split("test"), batch_size=self.eval_batch_size)
-
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the sentences to predict."""
-        return self._loader(self._to_predict(), batch_size=self.eval_batch_size)
-
-    def predict_texts(self) -> list[str]:
-        """The sentences to predict, in the order of the file; `row_id` counts them."""
-        texts: list[str] = list(self._to_predict()["text"])
-        return texts
 
     def collate(self, columns: Any) -> Batch:
         """Make a batch of rows; in a worker process, if there are any.
@@ -300,13 +273,8 @@ class SentimentDataModule(LightningDataModule):
         return Mixture(source, rows)
 
     def _where(self, file: int, number: int) -> str:
-        if file == _PREDICTED:
-            return f"{self.predict_path}:{number}"
         assert self.corpus is not None
         return self.corpus.where(file, number)
-
-    def _predicts_a_file(self, stage: str | None) -> bool:
-        return stage == "predict" and self.predict_path is not None
 
     def _prepare(self) -> Path:
         """The folder of the prepared data, which are read and tokenised if they are not there yet."""
@@ -357,22 +325,6 @@ class SentimentDataModule(LightningDataModule):
             return contents_of(Path(path).expanduser())
         return {str(table.path): table.version for table in open_hub_dataset(path).values()}
 
-    def _texts(self) -> Dataset:
-        """The sentences of a file to predict, with their lines; blank ones are left out."""
-        table = _open_texts(self.predict_path)
-        column = table.text_column()
-        rows = [(record.number, sentence(record, column)) for record in table.read([column])]
-        rows = [(number, text) for number, text in rows if text]
-        if not rows:
-            raise DataError(f"{table.path}: expected sentences; found none")
-        numbers, texts = zip(*rows, strict=True)
-        ids, _ = tokenizing(self.tokenizer)(texts)
-        columns = {"row_id": range(len(rows)), "file": [_PREDICTED] * len(rows), "number": numbers}
-        return Dataset.from_dict({**columns, "text": texts, "input_ids": ids})
-
-    def _to_predict(self) -> Dataset:
-        return self._split("test") if self.predict_dataset is None else self.predict_dataset
-
     def _split(self, split: Split) -> Dataset:
         assert self.corpus is not None, "the datamodule is set up"
         dataset = self.corpus.splits[split]
@@ -408,12 +360,3 @@ class SentimentDataModule(LightningDataModule):
             timeout=self.worker_timeout if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-def _open_texts(path: Path | None) -> Table:
-    assert path is not None
-    if path.suffix.lower() == ".txt":
-        return open_text(path)
-    if path.suffix.lower() not in FORMATS and not path.is_dir():
-        raise DataError(f"{path}: expected a file that ends in .txt, {', '.join(FORMATS)}")
-    return open_table(path)

@@ -95,6 +95,11 @@ class Backbone(nn.Module):
         return int(self.config.hidden_size)
 
     @property
+    def has_pooler(self) -> bool:
+        """Whether transformers would add a pooler, which is left out here."""
+        return self._layout.has_pooler
+
+    @property
     def num_layers(self) -> int:
         """Number of layers, L."""
         return int(self.config.num_hidden_layers)

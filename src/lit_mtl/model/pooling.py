@@ -23,7 +23,8 @@ def mean_pool(tokens: Tensor, mask: Tensor) -> Tensor:
 def cls_pool(tokens: Tensor, mask: Tensor) -> Tensor:
     """The first real token, which is not at position 0 under left padding."""
     first = mask.to(torch.int64).argmax(dim=1)
-    return tokens[torch.arange(len(tokens), device=tokens.device), first]
+    index = first.view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])
+    return tokens.gather(1, index).squeeze(1)
 
 
 def max_pool(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ Targets = Sequence[Target] | npt.NDArray[np.float64]
 Metrics = dict[str, float | None]
 """Metric name to value; None where the rows do not define it (one class only, constant scores)."""
 
+Claims = tuple[Tensor, Tensor]
+"""Probabilities that were stated, (N,), and 1 or 0 for what came true and what did not, (N,)."""
+
 
 class Head(nn.Sequential):
     """Dropout and one linear layer: (R, D) to (R, O)."""
@@ -149,6 +152,22 @@ class Task(ABC):
     @abstractmethod
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """One row of `predict` as plain values for a user."""
+
+    def interval(self, prediction: Tensor) -> Tensor | None:
+        """Lower and upper end for each row of `predict`, (R, 2); None where none is known."""
+        return None
+
+    def calibrate(self, output: Tensor, target: Tensor) -> Self:
+        """Fill in what is measured on the validation split: output (R, O) and target (R,).
+
+        It changes what `predict`, `decode` and `interval` state, never the loss. A task that has
+        nothing to fill in, or cannot on these rows, returns itself.
+        """
+        return self
+
+    def claims(self, output: Tensor, target: Tensor) -> Claims | None:
+        """What predictions state of themselves, and whether it came true; None if nothing is."""
+        return None
 
     @abstractmethod
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:

@@ -12,15 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_auroc,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-)
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.reliability import fit_temperature
+from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
 from lit_mtl.tasks.labels import LabelTask
 
 _LIST = re.compile(r'\[(".*")?\]', re.DOTALL)
@@ -45,11 +40,14 @@ class Classification(LabelTask):
         label_smoothing: share of the target spread evenly over all labels, in [0, 1).
         class_weights: label to the factor of its rows' losses, or `balanced`: the number of labelled
             training rows over the number of labels and the rows of this label.
+        temperature: divides the logits before they become probabilities; the loss does not know it.
+            It is fitted on the validation split at the end of a fit.
     """
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = 0.0
     class_weights: Literal["balanced"] | dict[str, float] | None = None
+    temperature: float = 1.0
 
     target_columns: ClassVar[tuple[str, ...]] = ("label",)
     primary_metric: ClassVar[str] = "accuracy"
@@ -61,6 +59,10 @@ class Classification(LabelTask):
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(
                 f"Expected argument `label_smoothing` to be in [0, 1), but got {self.label_smoothing}"
+            )
+        if not self.temperature > 0:
+            raise ConfigError(
+                f"Expected argument `temperature` to be above 0, but got {self.temperature}"
             )
         if isinstance(self.class_weights, str) and self.class_weights != "balanced":
             raise ConfigError(
@@ -142,12 +144,27 @@ class Classification(LabelTask):
 
     def predict(self, output: Tensor) -> Tensor:
         """Probabilities (R, C)."""
-        return output.softmax(dim=-1)
+        return (output / self.temperature).softmax(dim=-1)
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """The likeliest label, and the probability of each."""
         probabilities = dict(zip(self.names, prediction.tolist(), strict=True))
         return {"label": self.names[int(prediction.argmax())], "probabilities": probabilities}
+
+    def calibrate(self, output: Tensor, target: Tensor) -> Self:
+        """Fit the temperature; rows of a single class or without an error fix none."""
+        logits = output.double()
+
+        def loss(temperature: float) -> float:
+            return float(functional.cross_entropy(logits / temperature, target))
+
+        found = fit_temperature(loss) if len(target.unique()) > 1 else None
+        return self if found is None else replace(self, temperature=found)
+
+    def claims(self, output: Tensor, target: Tensor) -> Claims:
+        """The probability of the likeliest label, and whether it is the right one."""
+        stated, label = self.predict(output).max(dim=-1)
+        return stated, (label == target).to(stated.dtype)
 
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Accuracy, macro F1, and macro one-against-rest AUROC where every label occurs.
@@ -155,18 +172,25 @@ class Classification(LabelTask):
         A label that occurs neither in the targets nor in the predictions has no F1; torchmetrics
         leaves it out of the macro mean, as scikit-learn does.
         """
+        # here and not on top: who only predicts needs no torchmetrics
+        from torchmetrics.functional import classification as measures
+
         if not len(target):
             return {"accuracy": None, "f1_macro": None, "auroc": None}
         count = self.output_dim
         every_label = len(target.unique()) == count
         return {
-            "accuracy": float(multiclass_accuracy(output, target, count, average="micro")),
-            "f1_macro": float(multiclass_f1_score(output, target, count, average="macro")),
-            "auroc": float(multiclass_auroc(output, target, count)) if every_label else None,
+            "accuracy": float(measures.multiclass_accuracy(output, target, count, average="micro")),
+            "f1_macro": float(measures.multiclass_f1_score(output, target, count, average="macro")),
+            "auroc": float(measures.multiclass_auroc(output, target, count))
+            if every_label
+            else None,
         }
 
     def confusion(self, output: Tensor, target: Tensor) -> list[list[int]]:
         """Counts (C, C): true label by row, predicted label by column."""
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+
         counts: list[list[int]] = multiclass_confusion_matrix(
             output, target, self.output_dim
         ).tolist()

@@ -12,11 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_cohen_kappa,
-    multiclass_confusion_matrix,
-)
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Metrics, Target, Targets, Task
@@ -149,6 +144,12 @@ class Ordinal(Task):
 
         Cohen's kappa with quadratic weights needs targets of more than one level.
         """
+        # here and not on top: who only predicts needs no torchmetrics
+        from torchmetrics.functional.classification import (
+            multiclass_accuracy,
+            multiclass_cohen_kappa,
+        )
+
         if not len(target):
             return dict.fromkeys(("spearman", "kappa_quadratic", "accuracy", "mae"))
         probabilities = self.predict(output)
@@ -166,6 +167,8 @@ class Ordinal(Task):
 
     def confusion(self, output: Tensor, target: Tensor) -> list[list[int]]:
         """Counts (K, K): true level by row, likeliest level by column."""
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+
         likeliest = self.predict(output).argmax(dim=-1)
         counts: list[list[int]] = multiclass_confusion_matrix(
             likeliest, target - self.levels.start, len(self.levels)

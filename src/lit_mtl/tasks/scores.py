@@ -13,12 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics.functional import (
-    mean_absolute_error,
-    mean_squared_error,
-    pearson_corrcoef,
-    spearman_corrcoef,
-)
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Metrics, Task
@@ -147,6 +141,9 @@ def score_metrics(score: Tensor, target: Tensor) -> Metrics:
 
     A correlation needs targets and predictions that vary and are finite.
     """
+    # here and not on top: who only predicts needs no torchmetrics
+    from torchmetrics.functional import mean_absolute_error, mean_squared_error
+
     if not len(target):
         return dict.fromkeys(("pearson", "spearman", "mae", "rmse"))
     return {
@@ -158,6 +155,8 @@ def score_metrics(score: Tensor, target: Tensor) -> Metrics:
 
 def correlations(one: Tensor, other: Tensor) -> Metrics:
     """Pearson and Spearman correlation of (R,) with (R,); None where one of them does not vary."""
+    from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
+
     varies = len(one) > 0 and min(_variance(one), _variance(other)) > _LEAST_VARIANCE
     return {
         # float64, because the one-pass sums of torchmetrics lose digits in float32

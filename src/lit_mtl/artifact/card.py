@@ -1,0 +1,195 @@
+"""The model card of an exported folder: what it is, how well it does, and how to load it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from lit_mtl.artifact.bundle import TrainedModel
+from lit_mtl.calibration import Calibration
+
+_SHOWN = ("seed_everything", "tasks", "data", "model", "freezing")
+"""Parts of a run's config that the card shows, beside the length of the training."""
+
+_TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
+
+_PATHS = ("path", "files", "corpus_archive", "predict_path")
+"""Settings of the data that hold paths; a card may become public."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a checkpoint from the folder of its run.
+
+    Args:
+        results: content of `results.json`; empty if it is of another checkpoint or missing.
+        config: content of `config.yaml`; the same.
+        calibration: that of this checkpoint; None if there is none.
+    """
+
+    results: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+
+
+def model_card(
+    model: TrainedModel,
+    evidence: Evidence,
+    *,
+    name: str,
+    graphs: Mapping[str, Any],
+) -> str:
+    """The card as Markdown, with the head that the model hub reads.
+
+    Args:
+        model: the exported model.
+        evidence: what its run has left.
+        name: of the exported folder.
+        graphs: file name of each ONNX graph to what is known of it.
+    """
+    architecture, backbone = model.network.architecture, model.network.encoder.backbone
+    tasks = ", ".join(f"{task} ({kind.kind})" for task, kind in model.network.tasks.items())
+    parts = [
+        "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n"
+        "tags:\n- sentence-transformers\n- feature-extraction\n- lit_mtl\n---",
+        f"# {name}",
+        f"A sentence encoder with one head for each of the tasks {tasks}, trained together by "
+        f"lit_mtl: a {backbone.config.model_type} backbone of {backbone.num_layers} layers, "
+        f"{architecture.pooling} pooling and a linear layer to {architecture.embedding_dim} "
+        f"dimensions{', scaled to length 1' if architecture.normalize else ''}. Sentences are cut "
+        f"after {model.tokenizer.model_max_length} tokens.",
+        _use(model, name, graphs),
+        _data(evidence.results, evidence.config),
+        _metrics(evidence.results),
+        _calibration(evidence.calibration),
+        *([_graphs(graphs)] if graphs else []),
+        _INTENDED,
+        _config(evidence.config),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_INTENDED = """## Intended use and limits
+
+For sentences like those that it was trained on. The embedding keeps what the tasks need: sentences
+with like targets are close, which need not be those with a like topic. The metrics hold for the test
+split of the data above, and the stated probabilities and intervals for sentences of the same source;
+neither has been checked on others. It says nothing about whether a sentence is true, and it may have
+learned what is unfair in its data. Do not let it decide about people."""
+
+
+def _use(model: TrainedModel, name: str, graphs: Mapping[str, Any]) -> str:
+    onnx = (
+        f"\n\n`{next(iter(graphs))}` is one ONNX graph of all this; its inputs `input_ids` and "
+        "`attention_mask` come from `tokenizer.json`."
+        if graphs
+        else ""
+    )
+    return f"""## Use
+
+```python
+from sentence_transformers import SentenceTransformer
+
+embeddings = SentenceTransformer("{name}").encode(["A sentence."])  # (1, {model.network.architecture.embedding_dim})
+```
+
+```python
+import lit_mtl
+
+model = lit_mtl.load("{name}")
+embeddings = model.embed(["A sentence."])
+predictions = model.predict(["A sentence."])  # {", ".join(model.network.tasks)}
+```{onnx}"""
+
+
+def _data(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    source = config.get("data", {})
+    named = [str(source[key]) for key in ("corpus",) if source.get(key)]
+    named += [Path(str(source["path"])).name] if source.get("path") else []
+    text = f"Trained on: {', '.join(dict.fromkeys(named))}." if named else "Not recorded."
+    counts = [
+        f"The {split} split has {found['n']} sentences for {task}."
+        for split, tasks in results.get("results", {}).items()
+        for task, found in tasks.items()
+    ]
+    return "## Data\n\n" + " ".join([text, *counts])
+
+
+def _metrics(results: Mapping[str, Any]) -> str:
+    if not results:
+        return "## Metrics\n\nNot recorded: no results of this checkpoint lay beside it."
+    rows = []
+    for split, tasks in results["results"].items():
+        for task, found in tasks.items():
+            known = results.get("confidence_intervals", {}).get(split, {}).get(task, {})
+            for metric, value in found.items():
+                if isinstance(value, float):
+                    ends = known.get(metric)
+                    interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+                    rows.append([task, split, metric, f"{value:.4f}", interval, found["n"]])
+    table = tabulate(
+        rows,
+        ["task", "split", "metric", "value", "95 %", "n"],
+        tablefmt="github",
+        disable_numparse=True,
+    )
+    return f"## Metrics\n\n{table}\n\nThe intervals are percentiles of a bootstrap over the rows."
+
+
+def _calibration(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return (
+            "## Calibration\n\nNone: probabilities are those of the softmax or sigmoid as it was "
+            "trained, and scores have no interval."
+        )
+    rows, notes = [], []
+    for task, found in calibration.report.items():
+        for split in (split for split in ("val", "test") if split in found):
+            for when in ("before", "after"):
+                if found[split][when] is not None:
+                    numbers = [f"{value:.4f}" for value in found[split][when].values()]
+                    rows.append([task, split, when, *numbers])
+        if found["note"] is not None:
+            notes.append(f"{task}: {found['note']}.")
+    headers = ["task", "split", "calibration", "stated", "observed", "ece"]
+    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    text = (
+        "Mean stated probability (of an interval: its coverage), share that came true, and expected "
+        "calibration error. Temperatures and intervals were fitted on the validation split; its rows "
+        "`after` are cross-checked in five parts."
+    )
+    return "\n\n".join(["## Calibration", *notes, *([table, text] if rows else [])])
+
+
+def _graphs(graphs: Mapping[str, Any]) -> str:
+    lines = []
+    for name, facts in graphs.items():
+        if "sentences" not in facts:
+            lines.append(f"- `{name}`: float32, {facts['bytes'] / 1e6:.1f} MB.")
+            continue
+        tasks = "; ".join(
+            f"{task} differs by {found['mean']:.4f} on average and {found['largest']:.4f} at most"
+            + (f", {found['same_label']:.2%} same label" if "same_label" in found else "")
+            for task, found in facts["tasks"].items()
+        )
+        lines.append(
+            f"- `{name}`: int8, {facts['bytes_int8'] / 1e6:.1f} MB. On {facts['sentences']} sentences "
+            f"of {facts['measured_on']}, compared with float32: cosine of the embeddings "
+            f"{facts['cosine_mean']:.4f} on average and {facts['cosine_least']:.4f} at least; {tasks}."
+        )
+    return "## ONNX\n\n" + "\n".join(lines)
+
+
+def _config(config: Mapping[str, Any]) -> str:
+    if not config:
+        return "## Configuration\n\nNot recorded."
+    shown = {key: config[key] for key in _SHOWN if key in config}
+    shown["trainer"] = {key: config.get("trainer", {}).get(key) for key in _TRAINER}
+    shown["data"] = {
+        key: value for key, value in config.get("data", {}).items() if key not in _PATHS
+    }
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+    return f"## Configuration\n\n```yaml\n{text}```"

@@ -1,0 +1,154 @@
+"""Fits what the tasks state of their own predictions, and checks it on rows that were not fitted.
+
+Shapes: R labelled rows, O outputs of a head.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lit_mtl.errors import StorageError
+from lit_mtl.files import write_atomically
+from lit_mtl.reliability import expected_calibration_error, folds
+from lit_mtl.tasks import task_from_spec
+from lit_mtl.tasks.base import Claims, Task
+
+CALIBRATION_FILE = "calibration.json"
+
+LEAST_ROWS = 50
+"""Labelled validation rows from which on a task is calibrated."""
+
+Outputs = Mapping[str, tuple[Tensor, Tensor]]
+"""Task name to the head's outputs (R, O) and the targets of a split's labelled rows."""
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The calibrated tasks of one checkpoint and how well they keep what they state.
+
+    Args:
+        checkpoint: SHA-256 of the checkpoint whose outputs these were.
+        tasks: the tasks by name, calibrated where that was possible.
+        report: task name to `n`, a `note` where it was not, and for each split `before` and `after`:
+            the mean `stated` probability, the share `observed` to come true and `ece`, the expected
+            calibration error.
+    """
+
+    checkpoint: str | None
+    tasks: dict[str, Task]
+    report: dict[str, dict[str, Any]]
+
+    def save(self, folder: Path) -> None:
+        """Write `calibration.json` into the folder of a run."""
+        content = {
+            "schema": _SCHEMA,
+            "checkpoint_sha256": self.checkpoint,
+            "tasks": {name: task.spec() for name, task in self.tasks.items()},
+            "report": self.report,
+        }
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_atomically(folder / CALIBRATION_FILE, text.encode())
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """What `Calibration.save` wrote; None if there is no such file.
+
+    Raises:
+        StorageError: if it cannot be read.
+        ConfigError: if it describes no tasks.
+    """
+    path = folder / CALIBRATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        specs, checkpoint = content["tasks"], content["checkpoint_sha256"]
+        report = content["report"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not a readable calibration ({error!r})") from error
+    tasks = {name: task_from_spec(spec) for name, spec in specs.items()}
+    return Calibration(checkpoint=checkpoint, tasks=tasks, report=report)
+
+
+def calibrate(
+    tasks: Mapping[str, Task],
+    validation: Outputs,
+    test: Outputs | None = None,
+    *,
+    checkpoint: str | None = None,
+) -> Calibration:
+    """Fit the tasks on the validation split.
+
+    What is reported of that split is checked across: each fifth of its rows by what was fitted on
+    the other four. The test split, where there is one, was not used for fitting at all.
+
+    Args:
+        tasks: the tasks by name.
+        validation: outputs and targets of the validation split.
+        test: the same of the test split.
+        checkpoint: SHA-256 of the checkpoint that gave the outputs.
+    """
+    calibrated: dict[str, Task] = {}
+    report = {}
+    for name, task in tasks.items():
+        output, target = validation[name]
+        fitted, note = _fit(task, output, target)
+        splits = {"val": (_claims(task, output, target), _checked_across(task, output, target))}
+        if test is not None and len(test[name][1]):
+            splits["test"] = (_claims(task, *test[name]), _claims(fitted, *test[name]))
+        calibrated[name] = fitted
+        report[name] = {
+            "n": len(target),
+            "note": note,
+            **{
+                split: {
+                    "before": _measured(before),
+                    "after": _measured(after) if note is None else None,
+                }
+                for split, (before, after) in splits.items()
+            },
+        }
+    return Calibration(checkpoint=checkpoint, tasks=calibrated, report=report)
+
+
+def _fit(task: Task, output: Tensor, target: Tensor) -> tuple[Task, str | None]:
+    """The calibrated task, or the task itself and why it could not be calibrated."""
+    if len(target) < LEAST_ROWS:
+        return task, f"not calibrated: {len(target)} labelled validation rows, {LEAST_ROWS} needed"
+    fitted = task.calibrate(output, target)
+    return fitted, None if fitted != task else "not calibrated: nothing to fit on these rows"
+
+
+def _claims(task: Task, output: Tensor, target: Tensor) -> Claims | None:
+    return task.claims(output, target) if len(target) else None
+
+
+def _checked_across(task: Task, output: Tensor, target: Tensor) -> Claims | None:
+    if len(target) < LEAST_ROWS:
+        return None
+    parts = [
+        _claims(task.calibrate(output[rest], target[rest]), output[part], target[part])
+        for rest, part in folds(len(target))
+    ]
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    return torch.cat([stated for stated, _ in known]), torch.cat([true for _, true in known])
+
+
+def _measured(claims: Claims | None) -> dict[str, float] | None:
+    if claims is None:
+        return None
+    stated, came_true = (part.double() for part in claims)
+    return {
+        "stated": float(stated.mean()),
+        "observed": float(came_true.mean()),
+        "ece": expected_calibration_error(stated, came_true),
+    }

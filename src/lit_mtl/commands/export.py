@@ -1,0 +1,80 @@
+"""`export`: a checkpoint as a folder that other tools load."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_mtl.artifact.card import Evidence
+from lit_mtl.artifact.export import export
+from lit_mtl.artifact.hub import push_to_hub
+from lit_mtl.commands.quiet import silence_upstream_notes
+from lit_mtl.data.inputs import Input
+
+
+def run(name: str, args: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        name: the command.
+        args: what stands behind it.
+    """
+    silence_upstream_notes()
+    options = _parser(name).parse_args(args)
+    int8 = None
+    if options.int8 is not None:
+        windows = Input(path=options.int8).windows()
+        int8 = (options.int8.name, [text for each in windows for text in each.texts if text])
+    evidence = export(
+        options.ckpt_path,
+        options.output,
+        overwrite=options.overwrite,
+        onnx=options.onnx,
+        int8_texts=int8,
+    )
+    print(f"exported to {options.output}")
+    print(described(evidence))
+    if options.push_to_hub is not None:
+        where = push_to_hub(options.output, options.push_to_hub, private=not options.public)
+        print(f"uploaded to {where}")
+
+
+def described(evidence: Evidence) -> str:
+    """What the export knows of the run, and what it lacks."""
+    lines = []
+    if not evidence.results:
+        lines.append(
+            "the model card has no metrics: no results.json of this checkpoint lies in its run"
+        )
+    if evidence.calibration is None:
+        lines.append(
+            "uncalibrated: no calibration.json of this checkpoint lies in its run; "
+            "fit writes one for the checkpoint that it measures at its end, best.ckpt"
+        )
+    else:
+        for task, found in evidence.calibration.report.items():
+            lines.append(f"{task}: {found['note'] or 'calibrated'}")
+    return "\n".join(lines)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m lit_mtl {name}",
+        description="Write a checkpoint as a folder for sentence-transformers, lit_mtl.load and ONNX.",
+    )
+    parser.add_argument("--ckpt_path", type=Path, required=True, help="a checkpoint of fit")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an export that stands there"
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", help="add one ONNX graph with all heads (extra `onnx`)"
+    )
+    parser.add_argument(
+        "--int8",
+        type=Path,
+        metavar="FILE",
+        help="add an int8 graph too; its loss of quality is measured on this file's sentences",
+    )
+    parser.add_argument("--push_to_hub", metavar="OWNER/NAME", help="upload to the model hub")
+    parser.add_argument("--public", action="store_true", help="make a new repository public")
+    return parser

@@ -1,0 +1,92 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from lit_mtl import load
+from lit_mtl.artifact import onnx_graph
+from lit_mtl.artifact.bundle import TrainedModel
+from lit_mtl.artifact.onnx_graph import GRAPH, write_graph
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.pretrained import load_tokenizer
+from lit_mtl.tasks import Classification, Regression
+from tests.conftest import TINY_BERT
+from tests.model.families import FAMILIES, family_config
+
+
+def model_of(family: str, **architecture: object) -> TrainedModel:
+    torch.manual_seed(0)
+    network = MultiTaskModel(
+        family_config(family),
+        tasks={
+            "a": Classification(labels=("x", "y", "z"), temperature=2.0),
+            "s": Regression(low=-4, high=4, radius=1.0),
+        },
+        architecture=Architecture(embedding_dim=8, **architecture),  # type: ignore[arg-type]
+    )
+    return TrainedModel(network, load_tokenizer(str(TINY_BERT)))
+
+
+def test_runtime_and_tokenizer_file_are_enough(exported: Path) -> None:
+    """With neither torch nor transformers: what stands in the folder describes itself."""
+    session = onnxruntime.InferenceSession(str(exported / GRAPH))
+    facts = session.get_modelmeta().custom_metadata_map
+    tokenizer = Tokenizer.from_file(str(exported / "tokenizer.json"))
+    tokenizer.enable_truncation(int(facts["lit_mtl.max_length"]))
+    tokenizer.enable_padding()
+    texts = ["A fine film.", "dull " * 300, "x"]
+    encoded = tokenizer.encode_batch(texts)
+    feed = {
+        "input_ids": np.array([row.ids for row in encoded], dtype=np.int64),
+        "attention_mask": np.array([row.attention_mask for row in encoded], dtype=np.int64),
+    }
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, feed), strict=True))
+    model = load(exported)
+    np.testing.assert_allclose(found["sentence_embedding"], model.embed(texts), atol=1e-5)
+    labels = json.loads(facts["lit_mtl.tasks"])["sentiment"]["labels"]
+    for row, expected in enumerate(model.predict(texts)):
+        assert labels[found["sentiment_prediction"][row].argmax()] == expected["sentiment"]["label"]
+        assert found["score_prediction"][row] == pytest.approx(expected["score"]["score"], abs=1e-5)
+        assert found["score_interval"][row] == pytest.approx(
+            expected["score"]["interval"], abs=1e-5
+        )
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_becomes_a_graph(family: str, tmp_path: Path) -> None:
+    write_graph(model_of(family), tmp_path / "graph.onnx")  # compares on its trial batches
+
+
+@pytest.mark.parametrize("pooling", ["cls", "max"])
+def test_every_pooling_becomes_a_graph(pooling: str, tmp_path: Path) -> None:
+    write_graph(model_of("bert", pooling=pooling, normalize=True), tmp_path / "graph.onnx")
+
+
+def test_a_graph_that_differs_is_refused_by_its_family(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(exported)
+    with torch.no_grad():
+        model.network.encoder.projection.bias += 0.01
+    assert onnx_graph.largest_difference(model, exported / GRAPH) > 1e-3
+
+    def untouched(*args: object, **kwargs: object) -> None:
+        (tmp_path / "graph.onnx").write_bytes((exported / GRAPH).read_bytes())
+
+    monkeypatch.setattr(torch.onnx, "export", untouched)
+    with pytest.raises(ConfigError, match="family 'bert' differs from the network by 1"):
+        write_graph(model, tmp_path / "graph.onnx")
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r"onnxruntime: pip install 'lit_mtl\[onnx\]'"):
+        write_graph(model_of("bert"), tmp_path / "graph.onnx")

@@ -1,0 +1,142 @@
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pyarrow import parquet
+
+from lit_mtl import load, load_checkpoint
+from lit_mtl.commands.infer import split_flags
+from tests.conftest import Run
+
+SENTENCES = ["A fine film.", "A dull one.", "A fine film."]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(SENTENCES) + "\n\n")
+    return path
+
+
+def test_all_ways_in_give_the_same_output(
+    lit_mtl: Run,
+    exported: Path,
+    calibrated: Path,
+    lines: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    capsys.readouterr()
+    for command, expected in (("embed", "shape: (3, 256)"), ("predict", '"A dull one."')):
+        printed = []
+        for words in (SENTENCES, ["--input", str(lines)], []):
+            for path in (exported, calibrated):
+                stdin = io.TextIOWrapper(io.BytesIO(lines.read_bytes()))
+                monkeypatch.setattr("sys.stdin", stdin)
+                assert lit_mtl(command, "--ckpt_path", path, *words) == 0
+                printed.append(capsys.readouterr().out)
+        assert len(set(printed)) == 1
+        assert expected in printed[0]
+
+
+def test_predictions_are_written_in_order_beside_the_columns_of_the_input(
+    lit_mtl: Run, exported: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "in.csv"
+    table.write_text('id,text,score\n7,"long, long, long film",x\n8,,y\n9,dull,\n')
+    model = load(exported)
+    expected = [model.predict(["long, long, long film"])[0], None, model.predict(["dull"])[0]]
+    for suffix in ("jsonl", "csv", "parquet"):
+        output = tmp_path / "new" / f"out.{suffix}"
+        words = ["--ckpt_path", exported, "--input", table, "--output", output]
+        assert lit_mtl("predict", *words) == 0
+    rows = [json.loads(line) for line in (tmp_path / "new/out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["7", "8", "9"]
+    assert [row["score"] for row in rows] == ["x", "y", None] or rows[2]["score"] == ""
+    for row, want in zip(rows, expected, strict=True):
+        found = row["predictions"]
+        assert (found is None) == (want is None)
+        if want is not None:
+            assert found["score"]["score"] == pytest.approx(want["score"]["score"], abs=1e-5)
+            assert found["sentiment"]["label"] == want["sentiment"]["label"]
+    header = (tmp_path / "new/out.csv").read_text().splitlines()[0].split(",")
+    names = ["id", "text", "score", "sentiment.label"]
+    assert header[:4] == names
+    assert {"score.score", "score.interval.0", "score.interval.1"} < set(header)
+    table_out = parquet.read_table(tmp_path / "new/out.parquet")
+    assert table_out["sentiment.label"].to_pylist() == [
+        None if want is None else want["sentiment"]["label"] for want in expected
+    ]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "out.csv",
+        "out.jsonl",
+        "out.parquet",
+    ]
+
+
+def test_embeddings_are_an_array_or_a_column(lit_mtl: Run, calibrated: Path, lines: Path) -> None:
+    for output in ("vectors.npy", "vectors.parquet"):
+        words = ["--ckpt_path", calibrated, "--input", lines, "--output", output]
+        assert lit_mtl("embed", *words) == 0
+    expected = load_checkpoint(calibrated).embed(SENTENCES)
+    saved = torch.from_numpy(np.load("vectors.npy"))
+    torch.testing.assert_close(saved, expected, atol=1e-5, rtol=0)
+    column = parquet.read_table("vectors.parquet")["embedding"].to_pylist()
+    torch.testing.assert_close(torch.tensor(column), saved)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--input", "lines.txt", "a"], 2, "both"),
+        (["a", " "], 2, "blank"),
+        (["--input", "lines.txt", "--output", "lines.txt"], 2, "overwrite the input"),
+        (["--input", "lines.txt", "--output", "x.xlsx"], 2, "ends in .jsonl"),
+        (["--input", "lines.txt", "--output", "x.npy"], 2, "no array"),
+        (["--input", "none.txt", "--output", "x.csv"], 66, "found nothing"),
+        (["--input", "in.pdf", "--output", "x.csv"], 65, "expected a file that ends in .txt"),
+        (["--input", "own.csv", "--output", "x.csv"], 2, "'score.score'"),
+        (["--input", "bad.csv", "--output", "x.csv"], 65, "bad.csv:3"),
+        (["--input", "lines.txt", "--trainer.devices", "2"], 2, "--output"),
+        (["--output", "x.csv", "--trainer.devices=2"], 2, "--input"),
+    ],
+)
+def test_wrong_use_is_refused_and_leaves_nothing(
+    words: list[str],
+    code: int,
+    message: str,
+    lines: Path,
+    exported: Path,
+    lit_mtl: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("own.csv").write_text("text,score.score\na,1\n")
+    Path("bad.csv").write_text("text,b\na,1\nb\n")
+    Path("in.pdf").touch()
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    assert lit_mtl("predict", "--ckpt_path", exported, *words) == code
+    assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_empty_and_undecodable_input_is_refused(
+    lit_mtl: Run, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content, code in ((b"\n \n", 2), ("schön\n".encode("latin-1"), 65)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert lit_mtl("embed", "--ckpt_path", exported) == code
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl("embed", "--ckpt_path", exported, "--batch_tokens=0", "a")
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl("embed", "sentence")
+
+
+def test_the_trainers_flags_are_told_from_words() -> None:
+    words = ["a", "--trainer.devices", "2", "--input", "x", "--trainer.strategy=ddp", "b"]
+    assert split_flags(words) == (
+        ["a", "--input", "x", "b"],
+        ["--trainer.devices=2", "--trainer.strategy=ddp"],
+    )

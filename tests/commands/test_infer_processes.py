@@ -1,0 +1,31 @@
+"""Two processes are in tests/test_ddp.py; here one, under the Trainer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lit_mtl.files import PARTIAL
+from tests.conftest import Run
+
+
+def test_under_a_trainer_the_output_is_the_same(
+    lit_mtl: Run, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lit_mtl.data.inputs.WINDOW", 7)
+    Path("in.txt").write_text("".join(f"{'so ' * (n * 5 % 11)}good {n}\n" for n in range(50)))
+    Path(".partial-two.npy-part-3").write_bytes(b"of a process that was killed")
+    words = ["embed", "--ckpt_path", exported, "--input", "in.txt", "--output"]
+    assert lit_mtl(*words, "one.npy") == 0
+    flags = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar", "false"]
+    assert lit_mtl(*words, "two.npy", *flags) == 0
+    np.testing.assert_allclose(np.load("two.npy"), np.load("one.npy"), atol=1e-5)
+    assert sorted(path.name for path in Path().iterdir()) == ["in.txt", "one.npy", "two.npy"]
+    assert PARTIAL == ".partial-"
+
+
+def test_an_unknown_flag_is_refused(lit_mtl: Run, exported: Path) -> None:
+    Path("in.txt").write_text("a\n")
+    words = ["--input", "in.txt", "--output", "x.csv", "--trainer.devises=2"]
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl("predict", "--ckpt_path", exported, *words)

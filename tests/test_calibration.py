@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lit_mtl.calibration import LEAST_ROWS, calibrate, read_calibration
+from lit_mtl.commands.results import calibration_table
+from lit_mtl.errors import StorageError
+from lit_mtl.tasks import Classification, Regression
+
+TASKS = {
+    "tone": Classification(labels=("a", "b")),
+    "score": Regression(low=-50, high=50, center=0, scale=1),
+}
+
+
+def overconfident(rows: int, seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
+    """Logits three times as large as the truth has them, and scores with heavy-tailed errors."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, 2, generator=generator)
+    label = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+    score = torch.randn(rows, 1, generator=generator)
+    error = torch.empty(rows).cauchy_(generator=generator).clamp(-45, 45)
+    return {"tone": (3 * logits, label), "score": (score, score.squeeze(1) + error)}
+
+
+def test_what_is_stated_comes_true_on_rows_that_were_not_fitted() -> None:
+    found = calibrate(TASKS, overconfident(2000), overconfident(2000, seed=1))
+    for split in ("val", "test"):
+        tone, score = found.report["tone"][split], found.report["score"][split]
+        assert tone["before"]["ece"] > 0.1
+        assert tone["after"]["ece"] < 0.05
+        # the interval of normal errors is too wide for these, and the fitted one is not
+        assert score["before"]["observed"] > 0.92
+        assert score["after"]["observed"] == pytest.approx(0.9, abs=0.02)
+    fitted = found.tasks["tone"]
+    assert isinstance(fitted, Classification)
+    assert fitted.temperature == pytest.approx(3.0, rel=0.15)
+
+
+def test_the_check_on_validation_does_not_see_its_own_rows() -> None:
+    """With 60 rows an interval fitted and checked on the same rows always covers 55 of them."""
+    shares = []
+    for seed in range(20):
+        rows = overconfident(60, seed)
+        shares.append(calibrate(TASKS, rows).report["score"]["val"]["after"]["observed"])
+    assert len(set(shares)) > 1
+    assert sum(shares) / 20 == pytest.approx(0.9, abs=0.04)
+
+
+def test_decisions_stay_and_loss_does_not_know_the_temperature() -> None:
+    output, target = overconfident(500)["tone"]
+    fitted = TASKS["tone"].calibrate(output, target)
+    assert fitted.metrics(output, target) == TASKS["tone"].metrics(output, target)
+    assert torch.equal(fitted.row_loss(output, target), TASKS["tone"].row_loss(output, target))
+
+
+def test_too_few_or_useless_rows_calibrate_nothing_and_say_so() -> None:
+    few = calibrate(TASKS, overconfident(LEAST_ROWS - 1))
+    assert few.tasks == TASKS
+    assert few.report["tone"]["note"] == "not calibrated: 49 labelled validation rows, 50 needed"
+    assert few.report["tone"]["val"]["after"] is None
+    output, _ = overconfident(100)["tone"]
+    one_class = {**overconfident(100), "tone": (output, torch.zeros(100, dtype=torch.int64))}
+    found = calibrate(TASKS, one_class)
+    assert found.tasks["tone"] == TASKS["tone"]
+    assert "nothing to fit" in calibration_table(found)
+    none = {name: (output[:0], target[:0]) for name, (output, target) in one_class.items()}
+    assert calibrate(TASKS, none, none).report["score"]["val"] == {"before": None, "after": None}
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert read_calibration(tmp_path) is None
+    found = calibrate(TASKS, overconfident(200), checkpoint="abc")
+    found.save(tmp_path)
+    assert read_calibration(tmp_path) == found
+    for content in ("{", "[]", json.dumps({"tasks": {}})):
+        (tmp_path / "calibration.json").write_text(content)
+        with pytest.raises(StorageError, match=r"calibration\.json: not a readable"):
+            read_calibration(tmp_path)
