@@ -170,14 +170,20 @@ def _guess_numbers(facts: ColumnFacts) -> Guess:
     if facts.low == facts.high:
         return Guess(task=None, why=f"it is always {facts.low:g}")
     whole = facts.whole == facts.numbers
-    if whole and kinds == facts.filled and facts.high - facts.low == facts.filled - 1:
-        return Guess(task=None, why="it counts the rows")
+    if whole and _counts_rows(facts):
+        return Guess(task=None, why="it numbers the rows")
     if whole and kinds == 2:
         return _guess_labels(facts)
     if whole and kinds <= _MOST_LEVELS and facts.high - facts.low < _MOST_LEVELS:
         levels = {"low": int(facts.low), "high": int(facts.high)}
         return Guess(task={"kind": "ordinal", **levels}, why=f"{span}, {kinds} whole ones")
     return Guess(task={"kind": "regression", "low": facts.low, "high": facts.high}, why=span)
+
+
+def _counts_rows(facts: ColumnFacts) -> bool:
+    """Whether nearly all whole numbers differ and nearly all between the ends occur."""
+    differ = len(facts.distinct) >= 0.9 * min(facts.filled, _DISTINCT)
+    return differ and facts.high - facts.low < 1.1 * facts.filled
 
 
 def _guess_labels(facts: ColumnFacts) -> Guess:
