@@ -94,10 +94,10 @@ def test_selection_is_the_mean_of_the_primary_metrics_that_have_rows() -> None:
 
 
 def test_outputs_that_are_not_numbers_select_nothing() -> None:
-    """An accuracy can be computed of them, and it means nothing."""
+    """An accuracy could be computed of them, and would mean nothing."""
     target = torch.tensor([0, 1])
     result = measure(LABEL, torch.full((2, 2), torch.nan), target)
-    assert result["accuracy"] is not None
+    assert (result["n"], result["accuracy"]) == (2, None)
     assert math.isnan(selection({"s": result}, {"s": LABEL}))
     good = measure(LABEL, torch.eye(2), target)
     assert selection({"s": good}, {"s": LABEL}) == 1.0

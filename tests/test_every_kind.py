@@ -103,16 +103,17 @@ def test_every_kind_trains_predicts_and_is_reported(
     assert json.loads(json.dumps(carried)) == tasks
 
     (tmp_path / "new.txt").write_text("A fine film.\nreview 3 of 7\n")
-    options = ["--data.predict_path=new.txt", "--predictions.output=out.jsonl"]
-    assert lit_mtl("predict", "--ckpt_path", path, *options, "--trainer.accelerator=cpu") == 0
+    options = ["--input=new.txt", "--output=out.jsonl"]
+    assert lit_mtl("predict", "--ckpt_path", path, *options) == 0
     rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     sentences = ["A fine film.", "review 3 of 7"]
-    assert [row["text"] for row in rows] == sentences
+    assert [row.pop("text") for row in rows] == sentences
+    rows = [row["predictions"] for row in rows]
     for row, decoded in zip(rows, load_checkpoint(path).predict(sentences), strict=True):
         assert row["stars"]["probabilities"] == pytest.approx(decoded["stars"]["probabilities"])
         assert row["ratings"] == pytest.approx(decoded["ratings"])
     for row in rows:
-        assert set(row) == set(COLUMNS)
+        assert set(row) == set(COLUMNS[1:])
         assert row["topic"]["label"] in ("book", "film")
         assert set(row["aspects"]["probabilities"]) == {"actors", "music", "plot"}
         assert 0 <= row["price"]["score"] <= 12.5

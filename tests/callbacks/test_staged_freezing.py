@@ -251,7 +251,7 @@ def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) 
     assert torch.equal(embeddings(input_ids=ids), embeddings(input_ids=ids))
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("command", ["validate", "test"])
 def test_a_frozen_prefix_stays_deterministic_after_other_commands(
     tiny_bert: Path, command: str
 ) -> None:

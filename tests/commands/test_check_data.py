@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import EXAMPLE_FILES, Run
+from tests.test_readme import blocks
 
 TEXTS = [
     "A fine film.",
@@ -144,3 +145,30 @@ def test_the_same_seed_shows_the_same_rows(
         assert lit_mtl(*words(EXAMPLE_FILES, tiny_bert, "--json", f"--seed_everything={seed}")) == 0
         shown.append([row["where"] for row in json.loads(capsys.readouterr().out)["rows"]])
     assert shown[0] == shown[1] != shown[2]
+
+
+def test_the_sources_of_the_readme_are_read_as_it_says(
+    tiny_bert: Path, lit_mtl: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = [block for block in blocks("yaml") if block.startswith("# sources.yaml")]
+    Path("sources.yaml").write_text(block)
+    reviews = [f"review {n},{1 + n % 5},product {n % 7}" for n in range(60)]
+    Path("reviews.csv").write_text("\n".join(["body,rating,product", *reviews]))
+    for folder, rows in (("forum", 40), ("forum_test", 9)):
+        Path(folder).mkdir()
+        for tone in ("calm", "angry"):
+            lines = [f"{folder} post {n}, {tone}" for n in range(rows)]
+            Path(folder, f"{tone}.txt").write_text("\n".join(lines))
+    parts = ("train", "dev", "test")
+    survey = [
+        {"text": f"answer {n}", "tone": "calm", "score": 3, "part": parts[n % 3]} for n in range(30)
+    ]
+    Path("survey.jsonl").write_text("\n".join(map(json.dumps, survey)))
+    words = ["check-data", "--config=sources.yaml", f"--model.backbone={tiny_bert}", "--json"]
+    assert lit_mtl(*words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tasks"]["tone"]["kept"] == 80 + 18 + 30
+    assert found["tasks"]["stars"]["kept"] == 60 + 30
+    assert found["sources"]["tone"] == ["forum", "forum_test", "survey.jsonl"]
+    # the forum's test split is its own folder, and the survey's is what its column says
+    assert found["splits"]["test"]["labelled"]["tone"] == 18 + 10

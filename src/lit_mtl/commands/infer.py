@@ -12,7 +12,7 @@ from lit_mtl.artifact.length_batches import TOKENS
 from lit_mtl.commands.embed import describe
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.inputs import Input
-from lit_mtl.errors import ConfigError
+from lit_mtl.errors import ConfigError, printable
 from lit_mtl.files import remove_partial
 
 _TRAINER = "--trainer."
@@ -103,7 +103,8 @@ def _show(options: argparse.Namespace, source: Input, kind: Kind) -> None:
     if model is None:
         raise ConfigError("Expected sentences as arguments, in --input or on standard input")
     if kind == "embedding":
-        print(describe(model.embed(texts, batch_tokens=options.batch_tokens), texts))
+        embeddings = model.embed(texts, batch_tokens=options.batch_tokens)
+        print(printable(describe(embeddings, texts)))
 
 
 def _counter(rows: int) -> None:

@@ -54,10 +54,11 @@ class InferenceModule(LightningModule):
         self.trainer.strategy.barrier()
         self._part = self.inference.part(self.trainer.global_rank).open("wb")
 
-    def predict_step(self, batch: Window, batch_idx: int) -> None:
-        """Keep what is found of a window."""
+    def predict_step(self, batch: Window, batch_idx: int) -> int:
+        """Keep what is found of a window; its number of rows, since Lightning warns of nothing."""
         assert self._part is not None, "opened at the start"
         self.inference.write_part(batch, self._part)
+        return len(batch.texts)
 
     def on_predict_end(self) -> None:
         """Join the parts, from the first process."""

@@ -246,10 +246,13 @@ class LitMTLCLI(LightningCLI):
             self._write_report(checkpoint, folder, seconds)
 
     def _write_report(self, checkpoint: Path, folder: str | None, seconds: float | None) -> None:
-        """Show and keep the results; at the end of a fit, which has `seconds`, calibrate too."""
+        """Show and keep the results; at the end of a fit, which has `seconds`, calibrate too.
+
+        A fit without validation batches has nothing to calibrate on.
+        """
         outputs, tasks = self.model.outputs, self.model.tasks
         calibration = intervals = None
-        if seconds is not None:
+        if seconds is not None and "val" in outputs:
             digest = read_manifest(checkpoint.resolve())["sha256"]
             calibration = calibrate(tasks, outputs["val"], outputs.get("test"), checkpoint=digest)
             intervals = {
