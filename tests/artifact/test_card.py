@@ -31,3 +31,12 @@ def test_what_is_not_known_is_said_and_paths_stay_private(exported: Path) -> Non
     assert "batch_size: 8" in card
     assert "no results of this checkpoint" in card
     assert "scores have no interval" in card
+
+
+def test_several_sources_are_named_without_their_places(exported: Path) -> None:
+    sources = {"forum": {"path": "/home/me/secret", "test_path": "secret", "tasks": {"a": "b"}}}
+    config = {"data": {"sources": sources, "cache_dir": "/secret"}, "trainer": {}}
+    card = model_card(load(exported), Evidence(config=config), name="it", graphs={})
+    assert "Trained on: forum." in card
+    assert "secret" not in card
+    assert "a: b" in card

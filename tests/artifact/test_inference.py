@@ -42,7 +42,7 @@ def test_parts_of_any_number_of_processes_join_to_the_same_file(
 def test_rows_beyond_memory_pass_through_it(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The peak does not grow with the input; `benchmarks/million.py` does it with a million rows."""
+    """The peak does not grow with the input."""
 
     class Rows(Input):
         def _rows(self) -> Iterator[tuple[str, list[str]]]:

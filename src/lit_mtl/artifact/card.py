@@ -16,7 +16,7 @@ _SHOWN = ("seed_everything", "tasks", "data", "model", "freezing")
 
 _TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
 
-_PATHS = ("path", "files", "corpus_archive", "predict_path")
+_PATHS = ("path", "val_path", "test_path", "corpus_archive", "cache_dir")
 """Settings of the data that hold paths; a card may become public."""
 
 
@@ -109,6 +109,7 @@ def _data(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     source = config.get("data", {})
     named = [str(source[key]) for key in ("corpus",) if source.get(key)]
     named += [Path(str(source["path"])).name] if source.get("path") else []
+    named += list(source.get("sources") or {})
     text = f"Trained on: {', '.join(dict.fromkeys(named))}." if named else "Not recorded."
     counts = [
         f"The {split} split has {found['n']} sentences for {task}."
@@ -188,8 +189,13 @@ def _config(config: Mapping[str, Any]) -> str:
         return "## Configuration\n\nNot recorded."
     shown = {key: config[key] for key in _SHOWN if key in config}
     shown["trainer"] = {key: config.get("trainer", {}).get(key) for key in _TRAINER}
-    shown["data"] = {
-        key: value for key, value in config.get("data", {}).items() if key not in _PATHS
-    }
+    shown["data"] = _without_paths(config.get("data", {}))
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
     return f"## Configuration\n\n```yaml\n{text}```"
+
+
+def _without_paths(settings: Any) -> Any:
+    """Settings of the data and of each source, less what names files of the user's machine."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {key: _without_paths(value) for key, value in settings.items() if key not in _PATHS}
