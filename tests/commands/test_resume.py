@@ -112,3 +112,21 @@ def test_f11_weights_alone_are_no_state_to_continue(
     message = capsys.readouterr().err
     assert "test, predict or embed" in message
     assert "--ckpt_path auto" in message
+
+
+def test_another_mixing_or_weight_of_a_source_is_refused(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next(word for word in fit_arguments if word.startswith("--data.path="))
+    sources = "{a: {path: " + path.removeprefix("--data.path=") + "}}"
+    words = [word for word in fit_arguments if word != path]
+    words += [f"--data.sources={sources}", "--trainer.max_epochs=1"]
+    assert lit_mtl("fit", *words) == 0
+    for option, message in (
+        ("--data.mixing=uniform", "data.mixing: 'proportional' there, 'uniform' here"),
+        ("--data.mixing_temperature=2", "data.mixing_temperature: 1.0 there, 2.0 here"),
+        ("--data.sources.a.weight=2", "data.sources.a.weight: 1.0 there, 2.0 here"),
+    ):
+        capsys.readouterr()
+        assert lit_mtl("fit", *words, option, "--ckpt_path=auto") == 2
+        assert message in capsys.readouterr().err

@@ -17,6 +17,8 @@ _COMPARED = (
     "model",
     "data.batch_size",
     "data.max_length",
+    "data.mixing",
+    "data.mixing_temperature",
     "data.val_fraction",
     "data.test_fraction",
     "trainer.accumulate_grad_batches",
@@ -47,6 +49,8 @@ def compared_settings(config: Namespace) -> dict[str, Any]:
     for callback in _listed(config.trainer.callbacks):
         name = str(callback.class_path).rpartition(".")[2]
         values.setdefault(f"{CALLBACKS}{name}", []).append(_plain(callback.get("init_args") or {}))
+    for name, source in (config.data.sources or {}).items():
+        values[f"data.sources.{name}.weight"] = source.weight
     return values
 
 

@@ -133,17 +133,6 @@ def open_table(path: Path) -> Table:
     return table
 
 
-def open_text(path: Path) -> Table:
-    """A text file with one sentence a line, as a table with the column `text` alone."""
-    refuse_missing(path)
-
-    def read(wanted: Sequence[str]) -> Iterator[Record]:
-        for number, line in file_lines(path):
-            yield Record(path, number, [line] * len(wanted))
-
-    return Table(path=path, columns=("text",), read=read)
-
-
 def sentence(record: Record, column: str) -> str:
     """The first cell of a row as a sentence, without white space around it; may be empty.
 
