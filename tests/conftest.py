@@ -1,9 +1,11 @@
 """Real components in small: a tiny BERT with weights, the example sentences, the command line."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -38,11 +40,20 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caches: Path) -> None:
+def _own_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caches: Path
+) -> Iterator[None]:
+    """A folder and an environment for each test, whatever it leaves in them.
+
+    Lightning's launcher leaves `LOCAL_RANK`, with which the processes of a later test would wait for
+    others that nobody starts.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("LIT_MTL_ALLOW_IMPORTS", "tests")
+    with mock.patch.dict(os.environ):
+        yield
 
 
 def save_tiny_backbone(folder: Path, **changes: object) -> Path:
