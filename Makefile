@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check test test-faults clean
+.PHONY: help setup locked quickstart check test test-faults large-file clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,6 +21,12 @@ help:  ## show this list
 
 setup: .venv/.base  ## create the virtual environment and install the package with its encoder
 
+locked:  ## a new environment for development, each file checked against requirements.lock's SHA-256
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch .venv/.base .venv/.dev
+
 quickstart: .venv/.base  ## fetch data and encoder, train both tasks, print the result table
 	$(BIN)/python -m lit_mtl fit --config configs/quickstart.yaml
 
@@ -35,6 +41,9 @@ test: .venv/.dev  ## the tests that every change must pass; no network beyond th
 
 test-faults: .venv/.dev  ## long fault tests: signals and kills, again and again, in one and two processes
 	$(BIN)/python -m pytest -n auto -m faults
+
+large-file: .venv/.base  ## read and tokenise a file of 2 GB, with its time and peak memory
+	$(BIN)/python benchmarks/large_file.py
 
 clean:  ## remove the virtual environment and caches; data and runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

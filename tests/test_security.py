@@ -152,6 +152,10 @@ SPOILED = [
     ("tasks", {"score": {"kind": "regression", "low": 0, "high": 1, "class_path": "x"}}),
     ("tasks", None),
     ("tokenizer", {}),
+    ("tokenizer", None),
+    ("tokenizer", "words"),
+    ("tokenizer", {"tokenizer.json": "words"}),
+    ("tokenizer", {"tokenizer.json": torch.zeros(3, dtype=torch.uint8)}),
     ("format", 99),
 ]
 
@@ -167,9 +171,9 @@ def test_the_description_of_the_model_has_a_closed_form(
     """What is not known in it is refused with one line, never imported, fetched or passed over."""
     content = torch.load(trained, weights_only=True)
     path = tmp_path / "spoiled.ckpt"
-    for entry, values in SPOILED:
+    for number, (entry, values) in enumerate(SPOILED):
         torch.save(spoiled(content, entry, values), path)
-        for command in COMMANDS if (entry, values) in KERNELS[:1] else ("embed", "test"):
+        for command in COMMANDS if number == 0 else ("embed", "test"):
             capsys.readouterr()
             case = (command, entry, values)
             assert through(lit_mtl, command, fit_arguments, path) == 2, case

@@ -142,7 +142,7 @@ class MultiTaskModule(LightningModule):
         """Build the network that a checkpoint's entry describes, with neither hub nor backbone."""
         self._use(MultiTaskModel.from_spec(spec))
         config = self.network.encoder.backbone.config
-        self._tokenizer = unpack_tokenizer(spec["tokenizer"], config)
+        self._tokenizer = unpack_tokenizer(spec.get("tokenizer"), config)
 
     def _use(self, network: MultiTaskModel) -> None:
         self._network = network
@@ -275,7 +275,7 @@ class MultiTaskModule(LightningModule):
             # a restored network has the checkpoint's own; what was asked for must agree with it
             own |= {"architecture": asdict(self.architecture), "backbone": self.backbone_name}
         for key in sorted({"format", "architecture", "tasks", "backbone"} & set(own)):
-            _refuse_change(key, spec[key], own[key])
+            _refuse_change(key, spec.get(key), own[key])
 
     def on_train_start(self) -> None:
         """Refuse to go on with other rates than the checkpoint's, which torch would restore.

@@ -137,16 +137,27 @@ def pack_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
         }
 
 
-def unpack_tokenizer(
-    files: Mapping[str, Tensor], config: PreTrainedConfig
-) -> PreTrainedTokenizerBase:
+def unpack_tokenizer(files: object, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """Rebuild the tokenizer that `pack_tokenizer` stored.
 
+    Args:
+        files: what a checkpoint holds as its tokenizer: names to bytes.
+        config: of its backbone.
+
     Raises:
-        ConfigError: if it is not among the files; an empty one would be made up.
+        ConfigError: if it is not among the files, since an empty one would be made up, or cannot be
+            read.
     """
-    if "tokenizer.json" not in files:
-        raise ConfigError(f"Expected the files of a tokenizer in a checkpoint, got {list(files)}")
+    if not isinstance(files, Mapping) or "tokenizer.json" not in files:
+        found = list(files) if isinstance(files, Mapping) else repr(files)[:200]
+        raise ConfigError(f"Expected the files of a tokenizer in a checkpoint, got {found}")
+    try:
+        return _unpacked(files, config)
+    except Exception as error:  # whatever files of another kind lead to
+        raise ConfigError(f"The checkpoint's tokenizer cannot be read ({error!r:.200})") from error
+
+
+def _unpacked(files: Mapping[str, Tensor], config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             # only the last part of the name, so that a checkpoint cannot write elsewhere

@@ -1,5 +1,6 @@
 """The laws of staged freezing, under a real Trainer; several processes are in test_ddp.py."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -431,6 +432,29 @@ def test_tensorboard_shows_stage_trainable_parameters_and_every_rate_at_each_ste
         thawed = climbed if part == "layer_0" else [1.0] * 10
         expected = {n: peak * course(n) * scale[n] * thawed[n] for n in range(10)}
         assert dict(scalars[f"lr/{part}/decay"]) == pytest.approx(expected), part
+
+
+class Logs(Callback):
+    """Logs given values as a metric, one after each epoch."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            pl_module.log("val/watched", self.values[trainer.current_epoch])
+
+
+def test_a_metric_that_is_not_a_number_neither_improves_nor_is_the_best(tiny_bert: Path) -> None:
+    watched = Plateau(monitor="val/watched", patience=2)
+    stages = [Stage(name="probe", freeze=("backbone",), until_plateau=watched), Stage(name="all")]
+    spy = Spy()
+    values = Logs(math.nan, 0.5, math.nan, 0.6, math.nan, math.nan, 0.1)
+    module, trainer = MultiTaskModule(str(tiny_bert)), trainer_of(stages, spy, values, max_epochs=7)
+    trainer.fit(module, datamodule=example_data(tiny_bert))
+    backbone = names(module, "backbone")
+    thawed = [bool(backbone & step["trainable"]) for step in spy.steps]
+    assert thawed == [False] * 6 * STEPS + [True] * STEPS
 
 
 def test_a_plateau_on_an_unknown_metric_is_refused(tiny_bert: Path) -> None:

@@ -93,6 +93,13 @@ def test_long_sentences_are_cut_and_counted(tiny_bert: Path) -> None:
     assert counts[1][0] == 0
 
 
+def test_a_limit_that_the_model_cannot_take_is_named(tiny_bert: Path) -> None:
+    with pytest.warns(UserWarning, match=r"`data.max_length` is 200, but .* at most 128 tokens"):
+        data = module(EXAMPLE_FILES, tiny_bert, max_length=200)
+    assert data.tokenizer.model_max_length == 128
+    module(EXAMPLE_FILES, tiny_bert, max_length=128)
+
+
 def test_the_second_start_reads_what_the_first_one_prepared(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
             for name, value in checkpoint["state_dict"].items()
         }
     )
-    tokenizer = unpack_tokenizer(spec["tokenizer"], network.encoder.backbone.config)
+    tokenizer = unpack_tokenizer(spec.get("tokenizer"), network.encoder.backbone.config)
     return TrainedModel(network, tokenizer)
 
 

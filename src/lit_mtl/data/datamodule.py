@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
@@ -173,6 +174,11 @@ class SentimentDataModule(LightningDataModule):
 
     @tokenizer.setter
     def tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if tokenizer.model_max_length < self.max_length:
+            rank_zero_warn(
+                f"`data.max_length` is {self.max_length}, but this model takes sentences of at most "
+                f"{tokenizer.model_max_length} tokens: longer ones are cut there"
+            )
         tokenizer.model_max_length = min(tokenizer.model_max_length, self.max_length)
         self._tokenizer = tokenizer
 
