@@ -205,8 +205,8 @@ def test_a_corpus_has_a_default_folder() -> None:
     ("how", "code", "message"),
     [
         ("raises", 65, r"own_files/\w+\.\w+:\d+.*no batch could be made.*a broken row"),
-        ("dies", 1, r"A worker that makes batches has failed.*num_workers: 0"),
-        ("hangs", 1, r"A worker that makes batches has failed.*num_workers: 0"),
+        ("dies", 1, r"own_files/\w+\.\w+:\d+, .*: a worker .* has failed.*num_workers: 0"),
+        ("hangs", 1, r"own_files/\w+\.\w+:\d+, .*: a worker .* has failed.*num_workers: 0"),
     ],
 )
 def test_f13_a_worker_that_fails_ends_the_run_with_a_message(

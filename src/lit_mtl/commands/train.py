@@ -188,6 +188,20 @@ class LitMTLCLI(LightningCLI):
         except (ValueError, TypeError) as error:  # what Lightning says of its own arguments
             raise ConfigError(str(error)) from error
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it, and name the rows with which a worker has died or does not answer."""
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if "DataLoader" not in str(error) or STOP_REQUESTS.noted:
+                raise
+            rows = self.datamodule.rows_in_hand() or "no rows"
+            raise LitMTLError(
+                f"{rows}: a worker that makes batches has failed with these in hand "
+                f"({str(error).splitlines()[0]}). `data.num_workers: 0` makes batches in this process "
+                "and shows why"
+            ) from error
+
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
         checkpointing = self.trainer.checkpoint_callback
@@ -292,13 +306,6 @@ def run(name: str, args: Sequence[str]) -> None:
             _lightning([name, *args], run=True)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
-    except RuntimeError as error:
-        if "DataLoader" not in str(error) or STOP_REQUESTS.noted:
-            raise
-        raise LitMTLError(
-            f"A worker that makes batches has failed ({str(error).splitlines()[0]}). "
-            "`data.num_workers: 0` makes them in this process and shows why"
-        ) from error
 
 
 def _plan(args: Sequence[str]) -> None:

@@ -4,9 +4,10 @@ Shapes: B rows, T tokens of the longest row in the batch.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -24,6 +25,7 @@ from lit_mtl.data.batching import LengthGroupedSampler, Mixture
 from lit_mtl.data.cache import contents_of, default_cache, ensure, entry
 from lit_mtl.data.corpus import Corpus, target_column, token_counts
 from lit_mtl.data.downloads import CorpusName, prepare_corpus
+from lit_mtl.data.in_hand import Row, RowsInHand
 from lit_mtl.data.joining import Contradictions, build_corpus
 from lit_mtl.data.mixing import Mixing, source_rows
 from lit_mtl.data.prepared import tokenizing
@@ -43,6 +45,9 @@ DEFAULT_TASKS: dict[str, AnyTask] = {
     "score": Regression(low=-4.0, high=4.0),
 }
 """The two tasks of the mission: positive or negative, and a score on the scale of the corpora."""
+
+_SHOWN_ROWS = 40
+"""Rows that a message names."""
 
 
 class Batch(TypedDict):
@@ -149,6 +154,7 @@ class SentimentDataModule(LightningDataModule):
         self.corpus: Corpus | None = None
         self.position = (0, 0)
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._in_hand: dict[Split, RowsInHand] = {}
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -205,7 +211,7 @@ class SentimentDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split in a new order each epoch, from `position` on."""
-        return self._loader(self._split("train"), batch_size=self.batch_size, seed=self.seed)
+        return self._loader("train", batch_size=self.batch_size, seed=self.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint says of the data: the position in it, and which data it was."""
@@ -223,26 +229,34 @@ class SentimentDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split."""
-        return self._loader(self._split("val"), batch_size=self.eval_batch_size)
+        return self._loader("val", batch_size=self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split."""
-        return self._loader(self._split("test"), batch_size=self.eval_batch_size)
+        return self._loader("test", batch_size=self.eval_batch_size)
 
-    def collate(self, columns: Any) -> Batch:
+    def collate(self, in_hand: RowsInHand, columns: Any) -> Batch:
         """Make a batch of rows; in a worker process, if there are any.
 
         Args:
+            in_hand: where they are noted meanwhile.
             columns: column name to values, as Arrow gives a list of rows.
 
         Raises:
             DataError: naming the rows, whatever went wrong.
         """
+        rows = list(zip(columns["file"], columns["number"], strict=True))
         try:
-            return self._batch(columns)
+            with in_hand.noted(columns["file"], columns["number"]):
+                return self._batch(columns)
         except Exception as error:
-            rows = ", ".join(map(self._where, columns["file"], columns["number"]))
-            raise DataError(f"{rows}: no batch could be made of these rows ({error!r})") from error
+            raise DataError(
+                f"{self._named(rows)}: no batch could be made of these rows ({error!r})"
+            ) from error
+
+    def rows_in_hand(self) -> str:
+        """Which rows the workers were making batches of, when one has died or does not answer."""
+        return self._named([row for loader in self._in_hand.values() for row in loader.left()])
 
     def _batch(self, columns: Any) -> Batch:
         """Pad rows to the longest of them and separate targets from what is missing."""
@@ -278,9 +292,12 @@ class SentimentDataModule(LightningDataModule):
         )
         return Mixture(source, rows)
 
-    def _where(self, file: int, number: int) -> str:
+    def _named(self, rows: Sequence[Row]) -> str:
+        """Rows as people find them, the first of many."""
         assert self.corpus is not None
-        return self.corpus.where(file, number)
+        shown = ", ".join(self.corpus.where(file, number) for file, number in rows[:_SHOWN_ROWS])
+        more = len(rows) - _SHOWN_ROWS
+        return f"{shown} and {more} more" if more > 0 else shown
 
     def _prepare(self) -> Path:
         """The folder of the prepared data, which are read and tokenised if they are not there yet."""
@@ -343,9 +360,9 @@ class SentimentDataModule(LightningDataModule):
         return dataset
 
     def _loader(
-        self, dataset: Dataset, *, batch_size: int, seed: int | None = None
+        self, split: Split, *, batch_size: int, seed: int | None = None
     ) -> DataLoader[Batch]:
-        trainer = self.trainer
+        dataset, trainer = self._split(split), self.trainer
         if getattr(trainer, "overfit_batches", 0):
             raise ConfigError("`overfit_batches` is not supported: use `limit_train_batches`")
         sampler = LengthGroupedSampler(
@@ -357,11 +374,12 @@ class SentimentDataModule(LightningDataModule):
             start=(0, 0) if seed is None else self.position,
             mixture=None if seed is None else self._mixture(),
         )
+        self._in_hand[split] = RowsInHand(self.num_workers, batch_size)
         return DataLoader(
             dataset,
             batch_size=None,  # the sampler yields whole batches, which Arrow reads at once
             sampler=sampler,
-            collate_fn=self.collate,
+            collate_fn=partial(self.collate, self._in_hand[split]),
             num_workers=self.num_workers,
             timeout=self.worker_timeout if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
