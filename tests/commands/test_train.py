@@ -340,6 +340,9 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--trainer.strategy=fsdp2"], 2, "strategy='fsdp2'"),
         ([f"--trainer.strategy.class_path={STRATEGIES}.FSDPStrategy"], 2, "`fsdp` requires a GPU"),
         (["--tasks.score.low=5"], 2, "low=5.0, high=4.0"),
+        (["--data.path=null", "--data.sources={one: {path: x, weight: -1}}"], 2, "source 'one'"),
+        (["--data.path=null", "--data.sources={one: {text: x}}"], 2, "source 'one'"),
+        (["--data.sources={one: {path: x}}"], 2, "but got both"),
     ],
 )
 def test_an_expected_failure_has_its_exit_code_and_one_message(

@@ -12,6 +12,7 @@ from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from tests.conftest import EXAMPLE_FILES, example_data
+from tests.data.archive import small_corpora
 from tests.processes import finished
 
 
@@ -190,8 +191,30 @@ def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
         module(table, tiny_bert, tasks={"score": Regression(low=0, high=1)}).setup("fit")
 
 
-def test_a_corpus_has_a_default_folder() -> None:
-    assert SentimentDataModule(corpus="tweets").path == Path("data/tweets")
+def test_corpora_are_fetched_for_each_source_that_names_one(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`corpus` alone is the short form of one source; what was fetched may be named by its path."""
+    archive = str(small_corpora(tmp_path, monkeypatch))
+    prints = []
+
+    def fetched(**options: Any) -> dict[str, str]:
+        data = module(None, tiny_bert, corpus_archive=archive, cache_dir="cache", **options)
+        data.prepare_data()
+        data.setup("fit")
+        assert data.corpus is not None
+        prints.append(data.corpus.fingerprint)
+        return {name: source.place for name, source in data.sources.items()}
+
+    assert fetched(corpus="tweets") == {"data": "data/tweets"}
+    assert fetched(sources={"t": Source(corpus="tweets", path="t")}) == {"t": "t"}
+    assert fetched(sources={"data": Source(path="data/tweets")}) == {"data": "data/tweets"}
+    assert len(set(prints)) == 1
+    assert len(list(Path("cache").iterdir())) == 2, "the first and the last are one"
+    assert sorted(path.name for path in Path("data").iterdir()) == ["tweets"]
+    assert (Path("t") / "scores.tsv").read_bytes() == Path("data/tweets/scores.tsv").read_bytes()
+    with pytest.raises(ConfigError, match="but got both"):
+        module(None, tiny_bert, corpus="nyt", sources={"a": Source(corpus="nyt")})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ part, and the parts can be joined one after the other in bounded memory.
 import hashlib
 import marshal
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from lit_mtl.data.corpus import Reading, Reason
 from lit_mtl.data.sources import Feed, Findings
-from lit_mtl.data.splits import Split, position_of, split_names, split_of_name
+from lit_mtl.data.splits import Split, position_of, split_names, split_of_name, text_key
 from lit_mtl.data.tables import Record, sentence
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
@@ -52,11 +51,6 @@ class Row(NamedTuple):
     number: int
     source: int
     targets: tuple[tuple[int, Target], ...]
-
-
-def text_key(text: str) -> str:
-    """What counts as the same sentence: NFC, without regard to the amount of white space."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 class Parts:
