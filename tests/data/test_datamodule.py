@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_mtl.data import datamodule
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Source
 from lit_mtl.data.splits import SPLITS
@@ -13,6 +14,7 @@ from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from tests.conftest import EXAMPLE_FILES, example_data
 from tests.data.archive import small_corpora
+from tests.data.test_readers import write
 from tests.processes import finished
 
 
@@ -102,9 +104,9 @@ def test_the_second_start_reads_what_the_first_one_prepared(
     built: list[Path] = []
     original = SentimentDataModule._build
 
-    def counted(data: SentimentDataModule, folder: Path) -> None:
+    def counted(data: SentimentDataModule, folder: Path, **known: Any) -> None:
         built.append(folder)
-        original(data, folder)
+        original(data, folder, **known)
 
     monkeypatch.setattr(SentimentDataModule, "_build", counted)
     prints = []
@@ -125,6 +127,57 @@ def test_the_second_start_reads_what_the_first_one_prepared(
     start(max_length=5)
     start(val_fraction=0.3)
     assert len(built) == 4
+
+
+@pytest.mark.parametrize("step", ["find_sources", "build_corpus", "refuse_changed"])
+def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_is_kept(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the columns, before the rows, or behind them, and though it then is what it was."""
+    for name in ("positive", "negative"):
+        write(tmp_path / "in" / f"{name}.txt", "".join(f"{name} {n}\n" for n in range(40)))
+    write(tmp_path / "in" / "notes" / "not_read.md", "x")
+    changing = tmp_path / "in" / "positive.txt"
+    content = changing.read_bytes()
+    original = vars(datamodule)[step]
+
+    def changed_before(*args: Any, **options: Any) -> Any:
+        write(changing, "half of i")
+        write(tmp_path / "in" / "notes" / "not_read.md", "y")  # is nobody's business
+        try:
+            return original(*args, **options)
+        finally:
+            write(changing, content)
+
+    def start() -> SentimentDataModule:
+        data = module(tmp_path / "in", tiny_bert, cache_dir=str(tmp_path / "cache"))
+        data.prepare_data()
+        data.setup("fit")
+        return data
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datamodule, step, changed_before)
+        with pytest.raises(DataError, match=rf"{changing}: .*changed meanwhile"):
+            start()
+    assert list((tmp_path / "cache").iterdir()) == []
+    corpus = start().corpus
+    assert corpus is not None
+    assert sum(len(corpus.splits[split]) for split in SPLITS) == 80
+
+
+def test_a_file_that_changes_in_the_training_changes_nothing_in_this_run(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    table = write(tmp_path / "a.tsv", "text\tscore\n" + "".join(f"t {n}\t1\n" for n in range(40)))
+    data = module(table, tiny_bert, cache_dir=str(tmp_path / "cache"))
+    data.prepare_data()
+    data.setup("fit")
+    before = data.state_dict()
+    table.unlink()
+    data.prepare_data()  # as the Trainer does again for the validation at the end
+    data.setup("validate")
+    assert data.state_dict() == before
+    assert sum(len(batch["row_id"]) for batch in data.val_dataloader()) > 0
 
 
 def test_sources_are_mixed_as_asked(tiny_bert: Path, tmp_path: Path) -> None:

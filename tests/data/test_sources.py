@@ -14,7 +14,7 @@ TASKS: dict[str, Task] = {"sentiment": Classification(), "score": Regression(low
 
 def labels_in(folder: Path) -> None:
     for name in ("positive", "negative"):
-        (folder / f"{name}.txt").write_text("x\n")
+        (folder / f"{name}.txt").write_text(f"{name}\n")
 
 
 def find(path: Path, declared: dict[str, Task] = TASKS, **options: Any) -> Findings:

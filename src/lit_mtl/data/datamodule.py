@@ -4,9 +4,11 @@ Shapes: B rows, T tokens of the longest row in the batch.
 """
 
 import hashlib
+from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,7 +22,14 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.batching import LengthGroupedSampler, Mixture
-from lit_mtl.data.cache import contents_of, default_cache, ensure, entry
+from lit_mtl.data.cache import (
+    FileState,
+    contents_of,
+    default_cache,
+    ensure,
+    entry,
+    refuse_changed,
+)
 from lit_mtl.data.corpus import Corpus, target_column, token_counts
 from lit_mtl.data.downloads import CorpusName, prepare_corpora
 from lit_mtl.data.joining import Contradictions, build_corpus
@@ -187,6 +196,8 @@ class SentimentDataModule(LightningDataModule):
             ],
             archive=self.corpus_archive,
         )
+        if self.corpus is not None:
+            return  # the training goes on with what it began with
         with suppress(LitMTLError):  # all processes raise it in `setup`, so that none waits
             self._prepare()
 
@@ -290,6 +301,11 @@ class SentimentDataModule(LightningDataModule):
                 "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
                 "rated corpus with `data.corpus`"
             )
+        contents = [
+            self._contents(path)
+            for source in self.sources.values()
+            for path in source.paths().values()
+        ]
         folder = entry(
             self.cache,
             {
@@ -299,9 +315,7 @@ class SentimentDataModule(LightningDataModule):
                     for name, source in self.sources.items()
                 },
                 "contents": [
-                    self._contents(path)
-                    for source in self.sources.values()
-                    for path in source.paths().values()
+                    {name: state.sum for name, state in states.items()} for states in contents
                 ],
                 "tasks": [(name, task.spec()) for name, task in self.declared_tasks.items()],
                 "splitter": asdict(self.splitter),
@@ -313,12 +327,14 @@ class SentimentDataModule(LightningDataModule):
                 },
             },
         )
-        ensure(folder, self._build)
+        ensure(folder, partial(self._build, known=dict(ChainMap(*contents))))
         return folder
 
-    def _build(self, folder: Path) -> None:
+    def _build(self, folder: Path, *, known: Mapping[str, FileState]) -> None:
+        """Read and write everything, if the files are to the end what the folder is named by."""
+        findings = find_sources(self.sources, self.declared_tasks)
         build_corpus(
-            find_sources(self.sources, self.declared_tasks),
+            findings,
             folder,
             tasks=self.declared_tasks,
             splitter=self.splitter,
@@ -326,12 +342,15 @@ class SentimentDataModule(LightningDataModule):
             contradictions=self.contradictions,
             stratify=self.stratify,
         )
+        refuse_changed((file for feed in findings.feeds for file in feed.table.files), known)
 
     @staticmethod
-    def _contents(path: str) -> dict[str, str]:
+    def _contents(path: str) -> dict[str, FileState]:
         if not path.startswith(HUB):
             return contents_of(Path(path).expanduser())
-        return {str(table.path): table.version for table in open_hub_dataset(path).values()}
+        return {
+            str(table.path): FileState(table.version) for table in open_hub_dataset(path).values()
+        }
 
     def _split(self, split: Split) -> Dataset:
         assert self.corpus is not None, "the datamodule is set up"

@@ -106,10 +106,8 @@ def number_of_parts(findings: Findings) -> int:
     """Enough parts that none takes much memory; packed files hold more than their size."""
     size = 0
     for feed in findings.feeds:
-        path = feed.table.path
-        files = path.rglob("*") if path.is_dir() else [path]
-        weight = 4 if path.suffix.lower() == ".parquet" else 1
-        size += weight * sum(file.stat().st_size for file in files if file.is_file())
+        weight = 4 if feed.table.path.suffix.lower() == ".parquet" else 1
+        size += weight * sum(file.stat().st_size for file in feed.table.files if file.is_file())
     return max(1, math.ceil(size / _PART_BYTES))
 
 
