@@ -42,7 +42,7 @@ def instead(kind: str, name: str) -> Callable[[Path], Path]:
         elif kind == "pipe":
             os.mkfifo(path)
         else:
-            path.symlink_to({"device": "/dev/zero", "loop": path, "nothing": "nowhere"}[kind])
+            path.symlink_to({"device": "/dev/zero", "loop": name, "nothing": "nowhere"}[kind])
         return folder if name.endswith(".txt") else path
 
     return made

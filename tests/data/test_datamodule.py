@@ -173,10 +173,12 @@ def test_a_file_that_changes_in_the_training_changes_nothing_in_this_run(
     data.prepare_data()
     data.setup("fit")
     before = data.state_dict()
-    table.unlink()
+    with table.open("a") as file:
+        file.write("one more\t2\n")
     data.prepare_data()  # as the Trainer does again for the validation at the end
     data.setup("validate")
     assert data.state_dict() == before
+    assert len(list((tmp_path / "cache").iterdir())) == 1, "it is not prepared again"
     assert sum(len(batch["row_id"]) for batch in data.val_dataloader()) > 0
 
 
