@@ -1,5 +1,6 @@
 """Every config runs, and begins with the command that runs it."""
 
+import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +10,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from lit_mtl.data.downloads import CORPORA
 from tests.conftest import EXAMPLE_FILES, ROOT, Run, save_tiny_backbone
+from tests.data.archive import SHARED, small_corpora
+from tests.labelled_rows import FILE
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
@@ -48,6 +52,41 @@ def test_quickstart_with_the_packaged_encoder(lit_mtl: Run) -> None:
     config = ROOT / "configs" / "quickstart.yaml"
     assert lit_mtl("fit", "--config", config, *data, *BRIEF) == 0
     assert results_of("quickstart")
+
+
+def test_rated_corpora_share_one_encoder_and_label_their_own_heads_only(
+    lit_mtl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real encoder and config; the archive, which needs a network, is replaced by a small one."""
+    archive = small_corpora(tmp_path, monkeypatch)
+    config = ROOT / "configs" / "rated_corpora.yaml"
+    words = [f"--data.corpus_archive={archive}", "--trainer.max_epochs=1", "--data.batch_size=16"]
+    assert (
+        lit_mtl(
+            "fit",
+            "--config",
+            config,
+            *words,
+            *BRIEF,
+            "--trainer.callbacks+=tests.labelled_rows.LabelledRows",
+        )
+        == 0
+    )
+    (results,) = results_of("rated_corpora")
+    measured = json.loads(results.read_text())["results"]
+    tasks = [f"{name}_{kind}" for name in CORPORA for kind in ("sentiment", "score")]
+    assert all(list(measured[split]) == tasks for split in ("val", "test"))
+    assert all(found["n"] > 0 for split in measured.values() for found in split.values())
+
+    found: dict[str, list[str]] = {}
+    for line in Path(FILE).read_text().splitlines():
+        found |= json.loads(line)
+    assert len(found) > 100
+    for text, labelled in found.items():
+        corpora = ["movies", "tweets"] if text == SHARED else [text.split(" of ")[1].split(",")[0]]
+        rated_zero = text != SHARED and int(text.split()[1]) % 9 == 4
+        kinds = ["score"] if rated_zero else ["sentiment", "score"]
+        assert sorted(labelled) == sorted(f"{name}_{kind}" for name in corpora for kind in kinds)
 
 
 PLANS = sorted((ROOT / "configs" / "freezing").glob("*.yaml"))

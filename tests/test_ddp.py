@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_mtl.data.scanning import text_key
-from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of
+from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of, text_key
 from tests.conftest import ROOT
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from lit_mtl.cli import COMMANDS
+from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
+from tests.data.archive import small_corpora
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,6 +46,8 @@ def shortened(line: str, backbone: Path) -> str:
     if "configs/quickstart.yaml" in line:
         few = f" --data.corpus=null --data.path={EXAMPLE_FILES}"
         few += "" if "lit_mtl plan" in line else " --trainer.max_epochs=1"
+    elif "configs/rated_corpora.yaml" in line:
+        few = " --trainer.max_epochs=1"
     elif "configs/bert_base.yaml" in line and "configs/debug.yaml" not in line:
         few = f" --model.backbone={backbone} --trainer.max_steps=1"
     if few:
@@ -53,9 +57,11 @@ def shortened(line: str, backbone: Path) -> str:
     return command.replace(" > ", f"{few} > ") if " > " in command else command + few
 
 
-def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("configs", "examples"):
         (tmp_path / folder).symlink_to(ROOT / folder)
+    archive = small_corpora(tmp_path, monkeypatch)  # what would be fetched is there already
+    prepare_corpora([(name, Path("data", name)) for name in CORPORA], archive=archive)
     backbone = save_tiny_backbone(tmp_path / "bert", num_hidden_layers=12)
     found = commands()
     assert len(found) >= 8

@@ -168,10 +168,14 @@ def test_length_one_reaches_the_embedding(lit_mtl: Run, fit_arguments: list[str]
         assert torch.allclose(norms, torch.ones(2), atol=1e-5) == (flag == "true")
 
 
-def test_a_drawn_seed_is_the_one_of_the_saved_config(
-    lit_mtl: Run, fit_arguments: list[str]
+def test_a_seed_from_elsewhere_is_the_one_of_the_saved_config(
+    lit_mtl: Run, fit_arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")  # where Lightning looks for one
     assert lit_mtl("fit", *fit_arguments, "--seed_everything=true") == 0
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+    config = yaml.safe_load((RUNS / "version_0" / "config.yaml").read_text())
+    assert config["seed_everything"] == 7
     assert lit_mtl("fit", "--config", RUNS / "version_0" / "config.yaml") == 0
     assert same(weights(RUNS / "version_0"), weights(RUNS / "version_1"))
 
@@ -340,6 +344,9 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--trainer.strategy=fsdp2"], 2, "strategy='fsdp2'"),
         ([f"--trainer.strategy.class_path={STRATEGIES}.FSDPStrategy"], 2, "`fsdp` requires a GPU"),
         (["--tasks.score.low=5"], 2, "low=5.0, high=4.0"),
+        (["--data.path=null", "--data.sources={one: {path: x, weight: -1}}"], 2, "source 'one'"),
+        (["--data.path=null", "--data.sources={one: {text: x}}"], 2, "source 'one'"),
+        (["--data.sources={one: {path: x}}"], 2, "but got both"),
     ],
 )
 def test_an_expected_failure_has_its_exit_code_and_one_message(

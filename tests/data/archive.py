@@ -5,7 +5,36 @@ import io
 import tarfile
 from pathlib import Path
 
+import pytest
+
+from lit_mtl.data import downloads
+from lit_mtl.data.downloads import CorpusName
+
 LICENCE = b"The MIT License"
+
+FILES: dict[CorpusName, str] = {
+    "movies": "movieReviewSnippets_GroundTruth.txt",
+    "tweets": "tweets_GroundTruth.txt",
+    "amazon": "amazonReviewSnippets_GroundTruth.txt",
+    "nyt": "nytEditorialSnippets_GroundTruth.txt",
+}
+
+SHARED = "One sentence of movies and tweets."
+"""Stands in two of the small corpora, with different ratings."""
+
+
+def small_corpora(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive that counts as the pinned one, with 60 sentences of each corpus and one of two."""
+    lines = {
+        name: [f"{n}\t{(n % 9 - 4) / 2}\tsentence {n} of {name}, {n % 7} times" for n in range(60)]
+        for name in FILES
+    }
+    lines["movies"].append(f"60\t2.5\t{SHARED}")
+    lines["tweets"].append(f"60\t-1.5\t{SHARED}")
+    path = folder / "vaderSentiment-3.3.2.tar.gz"
+    texts = {file: "\r\n".join(lines[name]).encode() for name, file in FILES.items()}
+    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, texts))
+    return path
 
 
 def build_archive(path: Path, texts: dict[str, bytes]) -> str:

@@ -1,10 +1,11 @@
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lit_mtl.data.cache import contents_of, default_cache, ensure, entry
+from lit_mtl.data.cache import contents_of, default_cache, ensure, entry, refuse_changed
 from lit_mtl.errors import DataError, MissingInputError, StorageError
 from tests.data.test_readers import write
 
@@ -15,11 +16,48 @@ def test_the_key_follows_contents_and_settings_and_no_dates(tmp_path: Path) -> N
     first = contents_of(path.parent)
     assert list(first) == [str(path)]
     os.utime(path, (0, 0))
-    assert contents_of(path.parent) == first
+    assert contents_of(path.parent)[str(path)].sum == first[str(path)].sum
     write(path, "two\n")
-    assert contents_of(path.parent) != first
+    assert contents_of(path.parent)[str(path)].sum != first[str(path)].sum
     assert contents_of(tmp_path / "nowhere") == {}
     assert entry(tmp_path, {"a": 1}) == entry(tmp_path, {"a": 1}) != entry(tmp_path, {"a": 2})
+
+
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("more\n")
+
+
+def rewrite_in_place(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    path.write_bytes(content)
+
+
+def replace_by_the_same(path: Path) -> None:
+    write(path.with_suffix(".new"), path.read_bytes()).replace(path)
+
+
+@pytest.mark.parametrize("change", [append, rewrite_in_place, replace_by_the_same, Path.unlink])
+def test_whoever_touches_a_file_while_it_is_read_is_noticed(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """Even if it holds the same at the end: what was read in between is not known."""
+    paths = [write(tmp_path / f"{name}.txt", "one\n") for name in "ab"]
+    for path in paths:
+        os.utime(path, (0, 0))
+    known = contents_of(tmp_path)
+    refuse_changed(paths, known)
+    change(paths[1])
+    refuse_changed(paths[:1], known)
+    with pytest.raises(DataError, match=r"b\.txt: expected a file that stays .* changed meanwhile"):
+        refuse_changed(paths, known)
+
+
+def test_a_file_that_appears_while_others_are_read_is_noticed(tmp_path: Path) -> None:
+    known = contents_of(tmp_path)
+    with pytest.raises(DataError, match=r"late\.txt: .*changed meanwhile"):
+        refuse_changed([write(tmp_path / "late.txt", "x")], known)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from lit_mtl.data import datamodule
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Source
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from tests.conftest import EXAMPLE_FILES, example_data
+from tests.data.archive import small_corpora
+from tests.data.test_readers import write
 from tests.processes import finished
 
 
@@ -108,9 +111,9 @@ def test_the_second_start_reads_what_the_first_one_prepared(
     built: list[Path] = []
     original = SentimentDataModule._build
 
-    def counted(data: SentimentDataModule, folder: Path) -> None:
+    def counted(data: SentimentDataModule, folder: Path, **known: Any) -> None:
         built.append(folder)
-        original(data, folder)
+        original(data, folder, **known)
 
     monkeypatch.setattr(SentimentDataModule, "_build", counted)
     prints = []
@@ -131,6 +134,59 @@ def test_the_second_start_reads_what_the_first_one_prepared(
     start(max_length=5)
     start(val_fraction=0.3)
     assert len(built) == 4
+
+
+@pytest.mark.parametrize("step", ["find_sources", "build_corpus", "refuse_changed"])
+def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_is_kept(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the columns, before the rows, or behind them, and though it then is what it was."""
+    for name in ("positive", "negative"):
+        write(tmp_path / "in" / f"{name}.txt", "".join(f"{name} {n}\n" for n in range(40)))
+    write(tmp_path / "in" / "notes" / "not_read.md", "x")
+    changing = tmp_path / "in" / "positive.txt"
+    content = changing.read_bytes()
+    original = vars(datamodule)[step]
+
+    def changed_before(*args: Any, **options: Any) -> Any:
+        write(changing, "half of i")
+        write(tmp_path / "in" / "notes" / "not_read.md", "y")  # is nobody's business
+        try:
+            return original(*args, **options)
+        finally:
+            write(changing, content)
+
+    def start() -> SentimentDataModule:
+        data = module(tmp_path / "in", tiny_bert, cache_dir=str(tmp_path / "cache"))
+        data.prepare_data()
+        data.setup("fit")
+        return data
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datamodule, step, changed_before)
+        with pytest.raises(DataError, match=rf"{changing}: .*changed meanwhile"):
+            start()
+    assert list((tmp_path / "cache").iterdir()) == []
+    corpus = start().corpus
+    assert corpus is not None
+    assert sum(len(corpus.splits[split]) for split in SPLITS) == 80
+
+
+def test_a_file_that_changes_in_the_training_changes_nothing_in_this_run(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    table = write(tmp_path / "a.tsv", "text\tscore\n" + "".join(f"t {n}\t1\n" for n in range(40)))
+    data = module(table, tiny_bert, cache_dir=str(tmp_path / "cache"))
+    data.prepare_data()
+    data.setup("fit")
+    before = data.state_dict()
+    with table.open("a") as file:
+        file.write("one more\t2\n")
+    data.prepare_data()  # as the Trainer does again for the validation at the end
+    data.setup("validate")
+    assert data.state_dict() == before
+    assert len(list((tmp_path / "cache").iterdir())) == 1, "it is not prepared again"
+    assert sum(len(batch["row_id"]) for batch in data.val_dataloader()) > 0
 
 
 def test_sources_are_mixed_as_asked(tiny_bert: Path, tmp_path: Path) -> None:
@@ -197,8 +253,30 @@ def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
         module(table, tiny_bert, tasks={"score": Regression(low=0, high=1)}).setup("fit")
 
 
-def test_a_corpus_has_a_default_folder() -> None:
-    assert SentimentDataModule(corpus="tweets").path == Path("data/tweets")
+def test_corpora_are_fetched_for_each_source_that_names_one(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`corpus` alone is the short form of one source; what was fetched may be named by its path."""
+    archive = str(small_corpora(tmp_path, monkeypatch))
+    prints = []
+
+    def fetched(**options: Any) -> dict[str, str]:
+        data = module(None, tiny_bert, corpus_archive=archive, cache_dir="cache", **options)
+        data.prepare_data()
+        data.setup("fit")
+        assert data.corpus is not None
+        prints.append(data.corpus.fingerprint)
+        return {name: source.place for name, source in data.sources.items()}
+
+    assert fetched(corpus="tweets") == {"data": "data/tweets"}
+    assert fetched(sources={"t": Source(corpus="tweets", path="t")}) == {"t": "t"}
+    assert fetched(sources={"data": Source(path="data/tweets")}) == {"data": "data/tweets"}
+    assert len(set(prints)) == 1
+    assert len(list(Path("cache").iterdir())) == 2, "the first and the last are one"
+    assert sorted(path.name for path in Path("data").iterdir()) == ["tweets"]
+    assert (Path("t") / "scores.tsv").read_bytes() == Path("data/tweets/scores.tsv").read_bytes()
+    with pytest.raises(ConfigError, match="but got both"):
+        module(None, tiny_bert, corpus="nyt", sources={"a": Source(corpus="nyt")})
 
 
 @pytest.mark.parametrize(

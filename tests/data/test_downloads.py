@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from lit_mtl.data.downloads import prepare_corpus
+from lit_mtl.data import downloads
+from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
-from tests.data.archive import LICENCE, build_archive
+from tests.data.archive import LICENCE, build_archive, small_corpora
 from tests.data.corpora import build, targets
 
 MOVIES = (
@@ -14,16 +15,16 @@ MOVIES = (
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> tuple[Path, str]:
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "vaderSentiment-3.3.2.tar.gz"
-    return path, build_archive(path, {"movieReviewSnippets_GroundTruth.txt": MOVIES})
+    texts = {"movieReviewSnippets_GroundTruth.txt": MOVIES}
+    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, texts))
+    return path
 
 
-def test_a_corpus_becomes_the_files_that_users_have(
-    archive: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_a_corpus_becomes_the_files_that_users_have(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "movies"
-    prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
+    prepare_corpora([("movies", folder)], archive=archive)
     assert (folder / "positive.txt").read_text(encoding="utf-8") == "A good film.\n"
     negative = (folder / "negative.txt").read_text(encoding="utf-8").splitlines()
     assert negative == ["A bad film.", "Twice.", 'Café "noir".']
@@ -38,36 +39,62 @@ def test_a_corpus_becomes_the_files_that_users_have(
 
 
 def test_the_files_are_read_as_both_tasks_and_neutral_rows_have_no_label(
-    archive: tuple[Path, str], tmp_path: Path
+    archive: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "movies"
-    prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
+    prepare_corpora([("movies", folder)], archive=archive)
     corpus = build(folder)
     assert targets(corpus)["A film."] == {"score": 0.0}
     assert corpus.labelled("train", "sentiment") == 4
 
 
 def test_a_prepared_corpus_is_left_alone_and_foreign_files_are_not_touched(
-    archive: tuple[Path, str], tmp_path: Path
+    archive: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "movies"
-    prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
+    prepare_corpora([("movies", folder)], archive=archive)
     (folder / "positive.txt").write_text("mine\n")
-    prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
+    prepare_corpora([("movies", folder)], archive=archive)
     assert (folder / "positive.txt").read_text() == "mine\n"
     with pytest.raises(ConfigError, match=r"corpus 'tweets'; found other files"):
-        prepare_corpus("tweets", folder, archive=archive[0], sha256=archive[1])
+        prepare_corpora([("tweets", folder)], archive=archive)
     (folder / "SOURCE.md").unlink()
     with pytest.raises(ConfigError, match=r"movies.*other files"):
-        prepare_corpus("movies", folder, archive=archive[0], sha256=archive[1])
+        prepare_corpora([("movies", folder)], archive=archive)
 
 
-def test_another_archive_is_refused_and_leaves_nothing(
-    archive: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_another_archive_is_refused_and_leaves_nothing(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "movies"
-    with pytest.raises(DataError, match=r"expected an archive with SHA-256 5d7c.*found"):
-        prepare_corpus("movies", folder, archive=archive[0])
+    archive.write_bytes(archive.read_bytes() + b"x")
+    with pytest.raises(DataError, match=rf"expected .*SHA-256 {downloads.ARCHIVE_SHA256}; found"):
+        prepare_corpora([("movies", folder)], archive=archive)
     with pytest.raises(MissingInputError, match="found none"):
-        prepare_corpus("movies", folder, archive=tmp_path / "nowhere.tar.gz")
+        prepare_corpora([("movies", folder)], archive=tmp_path / "nowhere.tar.gz")
     assert not folder.exists()
+
+
+def test_several_corpora_come_from_one_download_of_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, fetched = small_corpora(tmp_path, monkeypatch), []
+
+    def download(folder: Path) -> Path:
+        fetched.append(folder)
+        return archive
+
+    monkeypatch.setattr(downloads, "_download", download)
+    wanted = [(name, tmp_path / "data" / name) for name in CORPORA]
+    for _ in range(2):
+        prepare_corpora([*wanted, wanted[0]])
+        assert len(fetched) == 1
+        for name, folder in wanted:
+            assert f"sentence 1 of {name}" in (folder / "scores.tsv").read_text()
+
+
+def test_two_corpora_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, folder = small_corpora(tmp_path, monkeypatch), tmp_path / "both"
+    with pytest.raises(ConfigError, match=r"both: .*corpus 'tweets'; found other files"):
+        prepare_corpora([("movies", folder), ("tweets", folder)], archive=archive)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match=r"file: .*corpus 'nyt'; found other files"):
+        prepare_corpora([("nyt", tmp_path / "file")], archive=archive)

@@ -45,3 +45,21 @@ def test_a_folder_without_two_filled_classes_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "negative.txt", "\n \n")
     with pytest.raises(DataError, match=r"negative\.txt.*empty"):
         list(open_label_folder(tmp_path).read(["text"]))
+
+
+@pytest.mark.parametrize("kind", ["symbolic link", "hard link", "copy"])
+def test_one_file_for_two_classes_is_refused_naming_both(tmp_path: Path, kind: str) -> None:
+    bad = write(tmp_path / "negative.txt", "bad\nworse\n")
+    write(tmp_path / "neutral.txt", "odd\nwords\n")
+    good = tmp_path / "positive.txt"
+    if kind == "symbolic link":
+        good.symlink_to(bad)
+    elif kind == "hard link":
+        good.hardlink_to(bad)
+    else:
+        good.write_bytes(bad.read_bytes())
+    message = rf"{good}: .*under positive than under negative; found the same content as in {bad}"
+    with pytest.raises(DataError, match=message):
+        open_label_folder(tmp_path)
+    good.rename(tmp_path / "neg.txt")  # the same class twice is only a repetition
+    assert len(list(open_label_folder(tmp_path).read(["text"]))) == 6

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lit_mtl.data import readers
-from lit_mtl.data.readers import file_lines
+from lit_mtl.data.readers import file_lines, files_below
 from lit_mtl.errors import DataError, MissingInputError
 
 
@@ -16,6 +16,12 @@ def write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def test_a_file_may_mix_its_line_ends(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "one\r\ntwo\rthree\n\r\rsix")
+    expected = [(1, "one"), (2, "two"), (3, "three"), (4, ""), (5, ""), (6, "six")]
+    assert list(file_lines(path)) == expected
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -98,6 +104,23 @@ def test_what_is_no_file_is_said_and_never_waited_for(tmp_path: Path, kind: str)
     found = "symbolic links" if kind == "loop" else kind
     with pytest.raises(MissingInputError, match=rf"a\.txt: expected a file, found .*{found}"):
         list(file_lines(path))
+
+
+def test_files_below_a_folder_are_found_through_links_once_and_without_hidden_ones(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    for name in ("b.txt", "inner/a.txt", ".hidden/x", "inner/.hidden"):
+        write(folder / name, "x")
+    write(tmp_path / "elsewhere" / "c.txt", "x")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "inner" / "back").symlink_to(folder)
+    (folder / "broken.txt").symlink_to(tmp_path / "nowhere")
+    found = [str(path.relative_to(folder)) for path in files_below(folder)]
+    assert found == ["b.txt", "inner/a.txt", "linked/c.txt"]
+    assert list(files_below(folder / "b.txt")) == [folder / "b.txt"]
+    assert list(files_below(folder / "broken.txt")) == [folder / "broken.txt"]
+    assert list(files_below(tmp_path / "nowhere")) == []
 
 
 def test_a_line_of_ten_megabytes_is_one_sentence(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import datasets
 import pytest
 
-from lit_mtl.data.sources import Findings, Source, find_sources
+from lit_mtl.data.sources import Findings, Source, find_sources, refuse_wrong_sources
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
@@ -14,7 +14,7 @@ TASKS: dict[str, Task] = {"sentiment": Classification(), "score": Regression(low
 
 def labels_in(folder: Path) -> None:
     for name in ("positive", "negative"):
-        (folder / f"{name}.txt").write_text("x\n")
+        (folder / f"{name}.txt").write_text(f"{name}\n")
 
 
 def find(path: Path, declared: dict[str, Task] = TASKS, **options: Any) -> Findings:
@@ -150,6 +150,22 @@ def test_a_dataset_of_the_hub_that_cannot_be_fetched_is_said(
         find_sources({"data": Source(path="hub:nobody/nothing")}, TASKS)
 
 
-def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(ConfigError, match="`weight`"):
-        Source(path="x", weight=-1.0)
+def test_a_corpus_has_a_default_folder() -> None:
+    assert Source(corpus="tweets").paths() == {None: "data/tweets"}
+    given = Source(corpus="tweets", path="mine", test_path="its")
+    assert given.paths() == {None: "mine", "test": "its"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "to have a `path` or a `corpus`, but got neither"),
+        ({"corpus": "books"}, "to be one of movies, tweets, amazon, nyt, but got 'books'"),
+        ({"corpus": "nyt", "path": "hub:x"}, "to be a folder for the corpus nyt, but got 'hub:x'"),
+        ({"path": "x", "weight": -1.0}, "to be at least 0, but got -1.0"),
+        ({"path": "x", "weight": float("nan")}, "to be at least 0, but got nan"),
+    ],
+)
+def test_a_wrong_source_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"the source 'second' {message}"):
+        refuse_wrong_sources({"first": Source(path="x"), "second": Source(**options)})

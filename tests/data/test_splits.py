@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lit_mtl.data.splits import SPLITS, Splitter, Stratum, position_of, split_of_name
+from lit_mtl.data.splits import (
+    SPLITS,
+    Splitter,
+    Stratum,
+    position_of,
+    split_of_name,
+    text_key,
+)
 from lit_mtl.errors import ConfigError
 
 
@@ -20,6 +27,14 @@ def test_a_position_is_a_function_of_the_key_alone() -> None:
     assert position_of("a fine film.") == 0.3767022900692228
     assert position_of("") != position_of("a fine film.")
     assert 0 <= position_of("\ud800") < 1
+
+
+@given(st.text(max_size=30))
+def test_white_space_and_form_do_not_make_another_sentence(text: str) -> None:
+    assert text_key(f"  {text} \n") == text_key(text)
+    assert text_key(text_key(text)) == text_key(text)
+    assert text_key("a  b") == "a b" != text_key("A b")
+    assert position_of(text_key("caf\u00e9")) == position_of(text_key("cafe\u0301"))
 
 
 @given(

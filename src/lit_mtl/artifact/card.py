@@ -109,7 +109,7 @@ def _data(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     source = config.get("data", {})
     named = [str(source[key]) for key in ("corpus",) if source.get(key)]
     named += [Path(str(source["path"])).name] if source.get("path") else []
-    named += list(source.get("sources") or {})
+    named += [given.get("corpus") or name for name, given in (source.get("sources") or {}).items()]
     text = f"Trained on: {', '.join(dict.fromkeys(named))}." if named else "Not recorded."
     counts = [
         f"The {split} split has {found['n']} sentences for {task}."

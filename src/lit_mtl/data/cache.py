@@ -1,7 +1,9 @@
 """Prepared data on disk, found again by the content of all that they were made of.
 
 The key is a sum over the files' bytes, the settings, the tokenizer and this package's own code, so
-a file that changes is noticed whatever its date says.
+a file that changes between two runs is noticed whatever its date says. One that changes while it is
+read is refused, so that nothing torn is kept; one that changes afterwards, in the training, changes
+nothing in this run.
 """
 
 import hashlib
@@ -10,17 +12,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
 import lit_mtl
-from lit_mtl.data.readers import refuse_missing
-from lit_mtl.errors import LitMTLError, StorageError
+from lit_mtl.data.readers import files_below, refuse_missing
+from lit_mtl.errors import DataError, LitMTLError, StorageError
 
 _PARTIAL = ".partial-"
 
@@ -35,15 +37,55 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lit_mtl"
 
 
-def contents_of(path: Path) -> dict[str, str]:
-    """A sum over the bytes of a file, or of each file in a folder that is not hidden, by name.
+class FileState(NamedTuple):
+    """What a file holds, and by what a later change is seen.
+
+    Args:
+        sum: over its bytes.
+        stamp: its inode, its size and the time of its last change in nanoseconds, taken before the
+            bytes were read; None if it is no file of the user's own.
+    """
+
+    sum: str
+    stamp: tuple[int, int, int] | None = None
+
+
+def contents_of(path: Path) -> dict[str, FileState]:
+    """The state of a file, or of each file in a folder that is not hidden, by name.
 
     Nothing for what does not exist: who reads it complains.
 
     Raises:
         MissingInputError: for a pipe, a device or a file that may not be read.
     """
-    return {str(file): _sum_of(file) for file in _files(path)}
+    found = {}
+    for file in files_below(path):
+        refuse_missing(file)
+        stamp = _stamp_of(file)
+        found[str(file)] = FileState(_sum_of(file), stamp)
+    return found
+
+
+def refuse_changed(files: Iterable[Path], known: Mapping[str, FileState]) -> None:
+    """Refuse what was read of files that are no longer as they were.
+
+    A file that was written to in between may have been read in part before and in part after, even
+    if it now holds the same again; so it is its stamp that counts, and not only its sum.
+
+    Args:
+        files: the files that were read.
+        known: their states from before, by name.
+
+    Raises:
+        DataError: naming the first that has changed.
+    """
+    for file in files:
+        state = known.get(str(file))
+        if state is None or state.stamp != _stamp_of(file):
+            raise DataError(
+                f"{file}: expected a file that stays as it is while it is read; found it changed "
+                "meanwhile. Nothing was kept; start again when it is complete"
+            )
 
 
 def entry(cache: Path, made_of: Mapping[str, Any]) -> Path:
@@ -128,19 +170,16 @@ def _runs(process: str) -> bool:
     return True
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from (
-            file
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
-        )
-    elif os.path.lexists(path):
-        yield path
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """See `FileState`; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sum_of(path: Path) -> str:
-    refuse_missing(path)
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

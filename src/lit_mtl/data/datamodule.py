@@ -4,6 +4,7 @@ Shapes: B rows, T tokens of the longest row in the batch.
 """
 
 import hashlib
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -22,14 +23,21 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.batching import LengthGroupedSampler, Mixture
-from lit_mtl.data.cache import contents_of, default_cache, ensure, entry
+from lit_mtl.data.cache import (
+    FileState,
+    contents_of,
+    default_cache,
+    ensure,
+    entry,
+    refuse_changed,
+)
 from lit_mtl.data.corpus import Corpus, target_column, token_counts
-from lit_mtl.data.downloads import CorpusName, prepare_corpus
+from lit_mtl.data.downloads import CorpusName, prepare_corpora
 from lit_mtl.data.in_hand import Row, RowsInHand
 from lit_mtl.data.joining import Contradictions, build_corpus
 from lit_mtl.data.mixing import Mixing, source_rows
 from lit_mtl.data.prepared import tokenizing
-from lit_mtl.data.sources import Source, find_sources
+from lit_mtl.data.sources import Source, find_sources, refuse_wrong_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter
 from lit_mtl.data.tables import (
     HUB,
@@ -72,9 +80,9 @@ class SentimentDataModule(LightningDataModule):
     Args:
         path: a folder with one `<label>.txt` a class, tables, or both; a table; a saved dataset; or
             `hub:<name>`. The only source, of which everything else is found out.
-        sources: sources by name, instead of `path`; see `Source`.
-        corpus: a rated corpus to fetch into `path` if it is not there yet.
-        corpus_archive: the corpus' archive on disk, for machines without a network.
+        sources: sources by name, instead of `path` and `corpus`; see `Source`.
+        corpus: the rated corpus of the only source; see `Source`.
+        corpus_archive: the archive of the rated corpora on disk, for machines without a network.
         tasks: the declared tasks; those without data are left out.
         max_length: tokens of a sentence at most; longer ones are cut and counted.
         batch_size: rows a training batch and process.
@@ -128,13 +136,14 @@ class SentimentDataModule(LightningDataModule):
                 raise ConfigError(
                     f"Expected argument `{name}` to be at least {least}, but got {value}"
                 )
-        if path is None and corpus is not None:
-            path = f"data/{corpus}"
-        if path is not None and sources:
-            raise ConfigError("Expected either `path` or `sources`, but got both")
-        self.path = None if path is None else Path(path).expanduser()
-        self.sources = dict(sources or {}) if path is None else {"data": Source(path=path)}
-        self.corpus_name = corpus
+        self.sources = dict(sources or {})
+        if path is not None or corpus is not None:
+            if sources:
+                raise ConfigError(
+                    "Expected either `sources`, or `path` and `corpus` of the only one, but got both"
+                )
+            self.sources = {"data": Source(path=path, corpus=corpus)}
+        refuse_wrong_sources(self.sources)
         self.corpus_archive = None if corpus_archive is None else Path(corpus_archive)
         self.declared_tasks: dict[str, Task] = dict(DEFAULT_TASKS if tasks is None else tasks)
         self.max_length = max_length
@@ -189,9 +198,17 @@ class SentimentDataModule(LightningDataModule):
         self._tokenizer = tokenizer
 
     def prepare_data(self) -> None:
-        """Fetch the rated corpus if one is named, and prepare the data: in one process a machine."""
-        if self.corpus_name is not None and self.path is not None:
-            prepare_corpus(self.corpus_name, self.path, archive=self.corpus_archive)
+        """Fetch the rated corpora that are named, and prepare the data: in one process a machine."""
+        prepare_corpora(
+            [
+                (source.corpus, Path(source.place).expanduser())
+                for source in self.sources.values()
+                if source.corpus is not None
+            ],
+            archive=self.corpus_archive,
+        )
+        if self.corpus is not None:
+            return  # the training goes on with what it began with
         with suppress(LitMTLError):  # all processes raise it in `setup`, so that none waits
             self._prepare()
 
@@ -306,17 +323,21 @@ class SentimentDataModule(LightningDataModule):
                 "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
                 "rated corpus with `data.corpus`"
             )
+        contents = [
+            self._contents(path)
+            for source in self.sources.values()
+            for path in source.paths().values()
+        ]
         folder = entry(
             self.cache,
             {
                 "sources": {
-                    name: asdict(replace(source, weight=1.0))  # which changes nothing here
+                    # weights change nothing here, nor does it matter who put the files there
+                    name: asdict(replace(source, path=source.place, corpus=None, weight=1.0))
                     for name, source in self.sources.items()
                 },
                 "contents": [
-                    self._contents(path)
-                    for source in self.sources.values()
-                    for path in source.paths().values()
+                    {name: state.sum for name, state in states.items()} for states in contents
                 ],
                 "tasks": [(name, task.spec()) for name, task in self.declared_tasks.items()],
                 "splitter": asdict(self.splitter),
@@ -328,12 +349,14 @@ class SentimentDataModule(LightningDataModule):
                 },
             },
         )
-        ensure(folder, self._build)
+        ensure(folder, partial(self._build, known=dict(ChainMap(*contents))))
         return folder
 
-    def _build(self, folder: Path) -> None:
+    def _build(self, folder: Path, *, known: Mapping[str, FileState]) -> None:
+        """Read and write everything, if the files are to the end what the folder is named by."""
+        findings = find_sources(self.sources, self.declared_tasks)
         build_corpus(
-            find_sources(self.sources, self.declared_tasks),
+            findings,
             folder,
             tasks=self.declared_tasks,
             splitter=self.splitter,
@@ -341,12 +364,15 @@ class SentimentDataModule(LightningDataModule):
             contradictions=self.contradictions,
             stratify=self.stratify,
         )
+        refuse_changed((file for feed in findings.feeds for file in feed.table.files), known)
 
     @staticmethod
-    def _contents(path: str) -> dict[str, str]:
+    def _contents(path: str) -> dict[str, FileState]:
         if not path.startswith(HUB):
             return contents_of(Path(path).expanduser())
-        return {str(table.path): table.version for table in open_hub_dataset(path).values()}
+        return {
+            str(table.path): FileState(table.version) for table in open_hub_dataset(path).values()
+        }
 
     def _split(self, split: Split) -> Dataset:
         assert self.corpus is not None, "the datamodule is set up"

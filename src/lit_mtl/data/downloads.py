@@ -11,28 +11,28 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, get_args
 
-from lit_mtl.data.scanning import text_key
+from lit_mtl.data.splits import text_key
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 
 CorpusName = Literal["movies", "tweets", "amazon", "nyt"]
+CORPORA: tuple[CorpusName, ...] = get_args(CorpusName)
 
 ARCHIVE_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 SOURCE_NOTE = "SOURCE.md"
 
 _PACKAGE = "vaderSentiment-3.3.2"
 _RATINGS = "hutto_ICWSM_2014"
-_FILES: dict[str, str] = {
+_FILES: dict[CorpusName, str] = {
     "movies": "movieReviewSnippets_GroundTruth.txt",
     "tweets": "tweets_GroundTruth.txt",
     "amazon": "amazonReviewSnippets_GroundTruth.txt",
     "nyt": "nytEditorialSnippets_GroundTruth.txt",
 }
-
 
 _GROUP_WARNING = """
 Mind that several sentences come from one review or editorial, and that the split is by sentence:
@@ -40,47 +40,46 @@ sentences of one text stand on both sides of it, so that results are somewhat to
 """
 
 
-def prepare_corpus(
-    name: str, folder: Path, *, archive: Path | None = None, sha256: str = ARCHIVE_SHA256
+def prepare_corpora(
+    wanted: Sequence[tuple[CorpusName, Path]], *, archive: Path | None = None
 ) -> None:
-    """Write one rated corpus as `positive.txt`, `negative.txt` and `scores.tsv`.
+    """Write rated corpora, each as `positive.txt`, `negative.txt` and `scores.tsv` in its folder.
 
     A sentence that occurs twice is written once with the mean of its ratings. A sentence rated
-    exactly 0 has a score and no label. Licence and citation are written beside the files. The
-    folder appears complete or not at all; one that is there already is left as it is.
+    exactly 0 has a score and no label. Licence and citation are written beside the files. A
+    folder appears complete or not at all; one that is there already is left as it is. The archive,
+    which holds all corpora, is fetched once, and only if a folder is missing.
 
     Args:
-        name: `movies`, `tweets`, `amazon` or `nyt`.
-        folder: where the files go.
+        wanted: each corpus with its folder.
         archive: the source distribution, if it is on disk already. None: fetched by pip.
-        sha256: the archive's expected sum.
 
     Raises:
-        ConfigError: if the folder holds something else.
+        ConfigError: if a folder holds something else.
         MissingInputError: if the archive cannot be fetched.
         DataError: if it is not the expected archive.
     """
-    note = folder / SOURCE_NOTE
-    if note.is_file() and note.read_text(encoding="utf-8").startswith(_title(name)):
+    missing = list(_missing(wanted))
+    if not missing:
         return
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(
-            f"{folder}: expected a new or empty folder for the corpus {name!r}; found other files. "
-            "Set `data.corpus` to null to use them, or name another `data.path`"
-        )
     with tempfile.TemporaryDirectory() as scratch:
-        path = archive or _download(Path(scratch))
-        rows, licence = _extract(path, name, sha256=sha256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write(staging, name, rows, licence)
-        staging.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        content = _checked(archive or _download(Path(scratch)))
+    for name, folder in _missing(missing):  # asked again before each: two may name one folder
+        _write_whole(folder, name, content)
+
+
+def _missing(wanted: Iterable[tuple[CorpusName, Path]]) -> Iterator[tuple[CorpusName, Path]]:
+    """Those that are not there yet; a folder must not hold anything else."""
+    for name, folder in wanted:
+        note = folder / SOURCE_NOTE
+        if note.is_file() and note.read_text(encoding="utf-8").startswith(_title(name)):
+            continue
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise ConfigError(
+                f"{folder}: expected a new or empty folder for the corpus {name!r}; found other "
+                "files. Set `corpus` to null to use them, or name another `path`"
+            )
+        yield name, folder
 
 
 def _download(folder: Path) -> Path:
@@ -99,14 +98,34 @@ def _download(folder: Path) -> Path:
     return path
 
 
-def _extract(path: Path, name: str, *, sha256: str) -> tuple[list[tuple[str, float]], bytes]:
-    """Distinct sentences with their mean rating, and the licence."""
+def _checked(path: Path) -> bytes:
+    """The bytes of the archive, which must be the pinned one."""
     if not path.is_file():
         raise MissingInputError(f"{path}: expected the archive {_PACKAGE}.tar.gz, found none")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataError(f"{path}: expected an archive with SHA-256 {sha256}; found {found}")
+    if found != ARCHIVE_SHA256:
+        raise DataError(f"{path}: expected an archive with SHA-256 {ARCHIVE_SHA256}; found {found}")
+    return content
+
+
+def _write_whole(folder: Path, name: CorpusName, content: bytes) -> None:
+    """Write one corpus of the archive; its folder appears complete."""
+    rows, licence = _extract(content, name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(staging, name, rows, licence)
+        staging.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _extract(content: bytes, name: CorpusName) -> tuple[list[tuple[str, float]], bytes]:
+    """Distinct sentences with their mean rating, and the licence."""
     outer = f"{_PACKAGE}/additional_resources/{_RATINGS}.tar.gz"
     inner = _member(content, outer)
     text = _member(inner, f"{_RATINGS}/{_FILES[name]}").decode("utf-8")
@@ -130,11 +149,11 @@ def _distinct(lines: Iterable[list[str]]) -> list[tuple[str, float]]:
     return [(text, fmean(values)) for text, values in ratings.items()]
 
 
-def _title(name: str) -> str:
+def _title(name: CorpusName) -> str:
     return f"# The corpus `{name}`\n"
 
 
-def _write(folder: Path, name: str, rows: list[tuple[str, float]], licence: bytes) -> None:
+def _write(folder: Path, name: CorpusName, rows: list[tuple[str, float]], licence: bytes) -> None:
     scored = "".join(f"{text}\t{score:.10g}\n" for text, score in rows)
     positive = [text for text, score in rows if score > 0]
     negative = [text for text, score in rows if score < 0]

@@ -1,9 +1,11 @@
 """A folder with one `<label>.txt` a class, one sentence a line, as a table."""
 
-from collections.abc import Iterator, Sequence
+import filecmp
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
-from lit_mtl.data.readers import file_lines, visible_files
+from lit_mtl.data.readers import file_lines, refuse_missing, visible_files
 from lit_mtl.data.tables import Record, Table
 from lit_mtl.errors import DataError, MissingInputError
 
@@ -31,8 +33,9 @@ def open_label_folder(folder: Path) -> Table:
     """The table of a folder's sentences, with the columns `text` and `label`.
 
     Raises:
-        MissingInputError: if there is no folder.
-        DataError: if there are fewer than two classes; and in reading, one without a sentence.
+        MissingInputError: if there is no folder, or one of the files is none.
+        DataError: if there are fewer than two classes, or one file for two of them; and in reading,
+            if one is without a sentence.
     """
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: expected a folder with one <label>.txt a class")
@@ -43,6 +46,8 @@ def open_label_folder(folder: Path) -> Table:
             f"{folder}: expected two or more <label>.txt files, such as positive.txt and "
             f"negative.txt; found {found}"
         )
+
+    _refuse_same_content(files)
 
     def read(wanted: Sequence[str]) -> Iterator[Record]:
         for label, paths in files.items():
@@ -56,4 +61,27 @@ def open_label_folder(folder: Path) -> Table:
             if empty:
                 raise DataError(f"{paths[0]}: expected one sentence a line; found an empty file")
 
-    return Table(path=folder, columns=("text", LABEL), read=read, is_label_folder=True)
+    return Table(
+        path=folder,
+        columns=("text", LABEL),
+        read=read,
+        files=tuple(path for paths in files.values() for path in paths),
+        is_label_folder=True,
+    )
+
+
+def _refuse_same_content(files: Mapping[str, Sequence[Path]]) -> None:
+    """One file under two labels, as a link or a copy, would contradict itself in every line."""
+    by_size: dict[int, list[tuple[str, Path]]] = {}
+    for label, paths in files.items():
+        for path in paths:
+            refuse_missing(path)
+            by_size.setdefault(path.stat().st_size, []).append((label, path))
+    by_size.pop(0, None)  # an empty file is refused for being empty
+    for alike in by_size.values():
+        for (label, path), (other, twin) in combinations(alike, 2):
+            if label != other and filecmp.cmp(path, twin, shallow=False):
+                raise DataError(
+                    f"{twin}: expected other sentences under {other} than under {label}; found the "
+                    f"same content as in {path}"
+                )

@@ -19,6 +19,9 @@ from lit_mtl.tasks.base import Target, Task
 _CHUNK = 10_000
 """Sentences that are tokenised and written at once."""
 
+_CHARACTERS = 100
+"""Characters a token of the longest sentence, behind which a text is not looked at in general."""
+
 Tokenize = Callable[[Sequence[str]], tuple[list[list[int]], list[bool]]]
 """Texts to ids, and whether a text was cut."""
 
@@ -45,23 +48,42 @@ class Example:
 def tokenizing(tokenizer: PreTrainedTokenizerBase) -> Tokenize:
     """Ids of texts, special ones included, cut to the tokenizer's `model_max_length`.
 
-    A fast tokenizer works on as many texts at once as there are cores.
+    A fast tokenizer works on as many texts at once as there are cores. Of a text that is much too
+    long only the beginning is looked at: a tokenizer takes hundreds of bytes for each character.
     """
     limit = tokenizer.model_max_length
+    first = _CHARACTERS * limit
+
+    def encode(texts: Sequence[str]) -> list[list[int]]:
+        return tokenizer(  # type: ignore[no-any-return]
+            list(texts), verbose=False, return_attention_mask=False, return_token_type_ids=False
+        )["input_ids"]
 
     def tokenize(texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
         if not texts:
             return [], []
-        ids: list[list[int]] = tokenizer(
-            list(texts), verbose=False, return_attention_mask=False, return_token_type_ids=False
-        )["input_ids"]
+        heads = [_beginning(text, first) for text in texts]
+        ids = encode(heads)
+        for row, text in enumerate(texts):
+            length = first
+            while len(ids[row]) <= limit and len(heads[row]) < len(text):
+                length *= 8  # the beginning was of few tokens
+                heads[row] = _beginning(text, length)
+                ids[row] = encode([heads[row]])[0]
         cut = [len(tokens) > limit for tokens in ids]
         for row, too_long in enumerate(cut):
             if too_long:
-                ids[row] = tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
+                ids[row] = tokenizer(heads[row], truncation=True, max_length=limit)["input_ids"]
         return ids, cut
 
     return tokenize
+
+
+def _beginning(text: str, length: int) -> str:
+    """The whole words, by spaces, of the first characters of a text; all of it if there is none."""
+    if len(text) <= length:
+        return text
+    return text[: text.rfind(" ", 0, length)].rstrip(" ") if " " in text[:length] else text
 
 
 class PreparedWriter:

@@ -38,6 +38,26 @@ def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     )
 
 
+def files_below(path: Path) -> Iterator[Path]:
+    """A file itself, or all regular files of a folder and of those in it; no hidden ones.
+
+    Links are followed, but into no folder twice, since one may lead back to where it stands.
+    """
+    if not path.is_dir():
+        if os.path.lexists(path):
+            yield path
+        return
+    seen: set[str] = set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if (real := os.path.realpath(folder)) in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+        yield from (file for file in found if file.is_file())
+
+
 def refuse_missing(path: Path) -> None:
     """Only a regular file is read: a pipe or a device might never end.
 

@@ -7,7 +7,6 @@ part, and the parts can be joined one after the other in bounded memory.
 import hashlib
 import marshal
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from lit_mtl.data.corpus import Reading, Reason
 from lit_mtl.data.sources import Feed, Findings
-from lit_mtl.data.splits import Split, position_of, split_names, split_of_name
+from lit_mtl.data.splits import Split, position_of, split_names, split_of_name, text_key
 from lit_mtl.data.tables import Record, sentence
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
@@ -52,11 +51,6 @@ class Row(NamedTuple):
     number: int
     source: int
     targets: tuple[tuple[int, Target], ...]
-
-
-def text_key(text: str) -> str:
-    """What counts as the same sentence: NFC, without regard to the amount of white space."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 class Parts:
@@ -112,10 +106,8 @@ def number_of_parts(findings: Findings) -> int:
     """Enough parts that none takes much memory; packed files hold more than their size."""
     size = 0
     for feed in findings.feeds:
-        path = feed.table.path
-        files = path.rglob("*") if path.is_dir() else [path]
-        weight = 4 if path.suffix.lower() == ".parquet" else 1
-        size += weight * sum(file.stat().st_size for file in files if file.is_file())
+        weight = 4 if feed.table.path.suffix.lower() == ".parquet" else 1
+        size += weight * sum(file.stat().st_size for file in feed.table.files if file.is_file())
     return max(1, math.ceil(size / _PART_BYTES))
 
 

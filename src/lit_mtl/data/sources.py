@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lit_mtl.data.downloads import CORPORA, CorpusName
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.splits import Split, split_of_name
 from lit_mtl.data.tables import (
@@ -27,7 +28,8 @@ class Source:
     Args:
         path: a folder of `<label>.txt` files, tables, or both; a table; a saved Hugging Face dataset;
             or `hub:<name>`, a dataset of the hub. Datasets with the parts train, validation and test
-            are split so.
+            are split so. None: `data/<corpus>`.
+        corpus: a rated corpus to fetch into `path` if it is not there yet.
         tasks: task name to the column of its targets; `label` for the names of text files. None:
             the tasks for which there is a column of their name, or of the usual name of their kind.
         text: the column of the sentences. None: `text` or `sentence`.
@@ -38,7 +40,8 @@ class Source:
         weight: how often rows of this source are drawn; see `data.mixing`.
     """
 
-    path: str
+    path: str | None = None
+    corpus: CorpusName | None = None
     tasks: dict[str, str] | None = None
     text: str | None = None
     val_path: str | None = None
@@ -47,19 +50,50 @@ class Source:
     group: str | None = None
     weight: float = 1.0
 
-    def __post_init__(self) -> None:
-        """Refuse a weight with which nothing could be drawn."""
-        if not self.weight >= 0:
-            raise ConfigError(f"Expected argument `weight` to be at least 0, but got {self.weight}")
+    @property
+    def place(self) -> str:
+        """Its own path, given or that of its corpus."""
+        if self.path is not None:
+            return self.path
+        assert self.corpus is not None, "the source was checked"
+        return f"data/{self.corpus}"
 
     def paths(self) -> dict[Split | None, str]:
         """Its paths by the split that they are for; None for that which is split here."""
         given: dict[Split | None, str | None] = {
-            None: self.path,
+            None: self.place,
             "val": self.val_path,
             "test": self.test_path,
         }
         return {split: path for split, path in given.items() if path is not None}
+
+
+def refuse_wrong_sources(sources: Mapping[str, Source]) -> None:
+    """Check the settings of sources before anything is fetched or read.
+
+    They are not checked where a source is made, since the command line would hide the message.
+
+    Raises:
+        ConfigError: naming the source.
+    """
+    for name, source in sources.items():
+        where = f"the source {name!r}"
+        if source.path is None and source.corpus is None:
+            raise ConfigError(f"Expected {where} to have a `path` or a `corpus`, but got neither")
+        if source.corpus not in (None, *CORPORA):
+            raise ConfigError(
+                f"Expected the `corpus` of {where} to be one of {', '.join(CORPORA)}, but got "
+                f"{source.corpus!r}"
+            )
+        if source.corpus is not None and source.place.startswith(HUB):
+            raise ConfigError(
+                f"Expected the `path` of {where} to be a folder for the corpus {source.corpus}, but "
+                f"got {source.path!r}"
+            )
+        if not source.weight >= 0:
+            raise ConfigError(
+                f"Expected the `weight` of {where} to be at least 0, but got {source.weight}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +148,7 @@ def find_sources(sources: Mapping[str, Source], tasks: Mapping[str, Task]) -> Fi
     train one task.
 
     Args:
-        sources: the sources by name.
+        sources: the sources by name, checked by `refuse_wrong_sources`.
         tasks: the declared tasks by name.
 
     Raises:
@@ -219,7 +253,7 @@ def _feeds(
     missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
     if missing:
         wanted = {task: column for task, column in (source.tasks or {}).items() if task in missing}
-        raise DataError(f"{source.path}: expected the columns of {wanted}; found none such")
+        raise DataError(f"{source.place}: expected the columns of {wanted}; found none such")
     return feeds
 
 

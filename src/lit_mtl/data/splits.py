@@ -1,6 +1,7 @@
 """Which split a sentence belongs to: by a hash of its text, or by what its files say."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,6 +36,11 @@ def split_of_name(name: str) -> Split | None:
 def split_names() -> str:
     """The names that are understood, for messages."""
     return ", ".join(_NAMES)
+
+
+def text_key(text: str) -> str:
+    """What counts as the same sentence: NFC, without regard to the amount of white space."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def position_of(key: str) -> float:

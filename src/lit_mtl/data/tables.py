@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from lit_mtl.data.readers import (
     LONGEST_LINE,
     file_blocks,
     file_lines,
+    files_below,
     refuse_missing,
     visible_files,
 )
@@ -67,6 +68,7 @@ class Table:
         path: its file or folder.
         columns: names of the columns.
         read: gives the rows with the cells of some columns.
+        files: the files that are read, if they are the user's own.
         version: names the content where there is no file of the user's own.
         is_label_folder: whether its targets are the names of text files.
     """
@@ -74,6 +76,7 @@ class Table:
     path: Path
     columns: tuple[str, ...]
     read: Callable[[Sequence[str]], Iterator[Record]]
+    files: tuple[Path, ...] = ()
     version: str = ""
     is_label_folder: bool = False
 
@@ -178,7 +181,7 @@ def _open_separated(path: Path, split: Callable[[Path], Iterator[tuple[int, list
                 )
             yield Record(path, number, [row[place] for place in places])
 
-    return Table(path=path, columns=columns, read=read)
+    return Table(path=path, columns=columns, read=read, files=(path,))
 
 
 def _tsv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -218,7 +221,7 @@ def _open_json_lines(path: Path) -> Table:
             where = f"{path}:{number}"
             yield Record(path, number, [_cell(row.get(name), where, name) for name in wanted])
 
-    return Table(path=path, columns=tuple(columns), read=read)
+    return Table(path=path, columns=tuple(columns), read=read, files=(path,))
 
 
 class _RepeatedKeysError(ValueError):
@@ -279,7 +282,7 @@ def _open_parquet(path: Path) -> Table:
         except _DAMAGED as error:
             raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
-    return Table(path=path, columns=columns, read=read)
+    return Table(path=path, columns=columns, read=read, files=(path,))
 
 
 _ARROW_ROWS = 10_000
@@ -333,7 +336,7 @@ def _open_saved_dataset(path: Path) -> Table:
         dataset = datasets.Dataset.load_from_disk(str(path))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: expected a whole saved dataset; found {error!r}") from error
-    return dataset_table(dataset, path)
+    return replace(dataset_table(dataset, path), files=tuple(files_below(path)))
 
 
 def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
@@ -341,11 +344,7 @@ def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
 
     def read(wanted: Sequence[str]) -> Iterator[Record]:
         chosen = dataset.select_columns(list(wanted)).with_format("arrow")
-        classes = {
-            name: feature.names
-            for name, feature in chosen.features.items()
-            if isinstance(feature, datasets.ClassLabel)
-        }
+        classes = {name: _class_names(feature) for name, feature in chosen.features.items()}
         batches = chosen.iter(batch_size=_ARROW_ROWS)
         yield from _arrow_records(path, batches, wanted, classes=classes)
 
@@ -366,16 +365,36 @@ def _arrow_records(
 ) -> Iterator[Record]:
     """Rows of Arrow batches, counted from 1; `classes` has the names of numbered classes."""
     number = 0
+    names = [(classes or {}).get(name, ()) for name in wanted]
     for batch in batches:
-        columns = {name: batch.column(name).to_pylist() for name in wanted}
-        for name, names in (classes or {}).items():
-            # -1 stands for a missing label
-            columns[name] = [None if k is None or k < 0 else names[k] for k in columns[name]]
-        for values in zip(*(columns[name] for name in wanted), strict=True):
+        columns = [batch.column(name).to_pylist() for name in wanted]
+        for values in zip(*columns, strict=True):
             number += 1
             where = f"{path}:{number}"
-            named = zip(wanted, values, strict=True)
-            yield Record(path, number, [_cell(value, where, name) for name, value in named])
+            row = zip(wanted, values, names, strict=True)
+            cells = [_cell(_named(v, known, where), where, name) for name, v, known in row]
+            yield Record(path, number, cells)
+
+
+def _class_names(feature: Any) -> Sequence[str]:
+    """Names of the classes that a column of a dataset counts, in lists or alone; else none."""
+    if isinstance(feature, datasets.ClassLabel):
+        return feature.names  # type: ignore[no-any-return]
+    inner = getattr(feature, "feature", None)  # of the lists, all of which have one
+    return () if inner is None else _class_names(inner)
+
+
+def _named(value: Any, names: Sequence[str], where: str) -> Any:
+    """A class number, or each one of a list, by its name; -1 stands for a missing label."""
+    if not names or value is None:
+        return value
+    if isinstance(value, list):
+        return [_named(part, names, where) for part in value]
+    if value >= len(names):
+        raise DataError(
+            f"{where}: expected the number of one of {len(names)} classes; found {value}"
+        )
+    return names[value] if value >= 0 else None
 
 
 def _cell(value: Any, where: str, name: str) -> Cell:
