@@ -129,7 +129,7 @@ class Ordinal(ProbabilityTask):
         beyond = len(self.levels) - 1
         offsets = output.new_tensor([math.log(beyond - step) for step in range(beyond)])
         logits = output + offsets
-        none = output.new_zeros(len(output), 1)
+        none = torch.zeros_like(output[:, :1])  # no `len`: an exported graph would keep that number
         reached = torch.cat([none, functional.logsigmoid(logits).cumsum(dim=-1)], dim=-1)
         stays = torch.cat([functional.logsigmoid(-logits), none], dim=-1)
         return reached + stays
