@@ -86,8 +86,15 @@ def test_the_order_within_a_row_stays(task: ProbabilityTask, seed: int, temperat
 
 
 @EVERY_KIND
+def test_metrics_are_those_of_the_head_as_it_was_trained(task: ProbabilityTask) -> None:
+    output = random_output(task, 500)
+    target = drawn(task, output)
+    assert replace(task, temperature=5.0).metrics(output, target) == task.metrics(output, target)
+
+
+@EVERY_KIND
 def test_rows_that_fix_no_temperature_leave_the_task_as_it_is(task: ProbabilityTask) -> None:
-    output = random_output(task, 50)
+    output = random_output(task, 50) - 1  # a single class alone would have a best temperature
     one = drawn(task, output)[:1]
     same = (one if one.ndim == 1 else one.new_zeros(1, 3)).expand(50, *one.shape[1:])
     assert task.calibrate(output, same) is task, "a single class"
