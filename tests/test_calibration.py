@@ -8,36 +8,66 @@ from torch import Tensor
 from lit_mtl.calibration import LEAST_ROWS, calibrate, read_calibration
 from lit_mtl.commands.results import calibration_table
 from lit_mtl.errors import StorageError
-from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks import (
+    KINDS,
+    Classification,
+    Multilabel,
+    Ordinal,
+    Regression,
+    RegressionWithSpread,
+    Task,
+)
 
-TASKS = {
+TASKS: dict[str, Task] = {
     "tone": Classification(labels=("a", "b")),
     "score": Regression(low=-50, high=50, center=0, scale=1),
+    "aspects": Multilabel(labels=("a", "b", "c")),
+    "stars": Ordinal(low=1, high=4),
+    "ratings": RegressionWithSpread(low=-50, high=50, center=0, scale=1),
 }
 
 
 def overconfident(rows: int, seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
-    """Logits three times as large as the truth has them, and scores with heavy-tailed errors."""
+    """Logits three times as large as the truth has them, and scores with heavy-tailed errors.
+
+    The spread is half of what the mean of three ratings has.
+    """
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(rows, 2, generator=generator)
     label = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
     score = torch.randn(rows, 1, generator=generator)
     error = torch.empty(rows).cauchy_(generator=generator).clamp(-45, 45)
-    return {"tone": (3 * logits, label), "score": (score, score.squeeze(1) + error)}
+    found = {"tone": (3 * logits, label), "score": (score, score.squeeze(1) + error)}
+    aspects = torch.randn(rows, 3, generator=generator)
+    found["aspects"] = (3 * aspects, torch.bernoulli(aspects.sigmoid(), generator=generator))
+    stars = 3 * torch.randn(rows, 3, generator=generator)
+    true = Ordinal(low=1, high=4, temperature=3.0).predict(stars)
+    found["stars"] = (stars, 1 + torch.multinomial(true, 1, generator=generator).squeeze(1))
+    ratings = torch.randn(rows, 2, generator=generator)
+    _, spread = TASKS["ratings"].predict(ratings).unbind(dim=-1)
+    mean = ratings[:, 0] + 2 * spread * torch.randn(rows, generator=generator)
+    found["ratings"] = (ratings, torch.stack([mean, mean * 0 + 1, mean * 0 + 3], dim=-1))
+    return found
 
 
 def test_what_is_stated_comes_true_on_rows_that_were_not_fitted() -> None:
     found = calibrate(TASKS, overconfident(2000), overconfident(2000, seed=1))
     for split in ("val", "test"):
-        tone, score = found.report["tone"][split], found.report["score"][split]
-        assert tone["before"]["ece"] > 0.1
-        assert tone["after"]["ece"] < 0.05
+        for name in ("tone", "aspects", "stars"):
+            assert found.report[name][split]["before"]["ece"] > 0.1
+            assert found.report[name][split]["after"]["ece"] < 0.05
+        score, ratings = found.report["score"][split], found.report["ratings"][split]
         # the interval of normal errors is too wide for these, and the fitted one is not
         assert score["before"]["observed"] > 0.92
         assert score["after"]["observed"] == pytest.approx(0.9, abs=0.02)
-    fitted = found.tasks["tone"]
-    assert isinstance(fitted, Classification)
-    assert fitted.temperature == pytest.approx(3.0, rel=0.15)
+        # and the one of the predicted spread is too narrow: 1.64 / 2 deviations
+        assert ratings["before"]["observed"] == pytest.approx(0.59, abs=0.04)
+        assert ratings["after"]["observed"] == pytest.approx(0.9, abs=0.02)
+    for name in ("tone", "aspects", "stars"):
+        assert found.tasks[name].spec()["temperature"] == pytest.approx(3.0, rel=0.15)
+    assert found.tasks["ratings"].spec()["radius"] == pytest.approx(2 * 1.645, rel=0.1)
+    assert {task.kind for task in TASKS.values()} == set(KINDS)
+    assert {each["note"] for each in found.report.values()} == {None}
 
 
 def test_the_check_on_validation_does_not_see_its_own_rows() -> None:

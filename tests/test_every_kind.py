@@ -5,15 +5,19 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 
+from lit_mtl import load
 from lit_mtl.artifact.bundle import load_checkpoint
+from lit_mtl.artifact.onnx_graph import GRAPH, open_session, run_texts
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.data.outputs import flattened
 from lit_mtl.data.splits import SPLITS
-from lit_mtl.tasks import KINDS
+from lit_mtl.tasks import KINDS, task_from_spec
 from tests.conftest import Run
 from tests.runs import run_folder
 from tests.test_ddp import TWO, fit, split_of
@@ -53,6 +57,24 @@ def reviews() -> list[tuple[str, ...]]:
     rows = [(f"review {n} of {len(ROWS)}", *ROWS[n % len(ROWS)]) for n in range(84)]
     second = ("", "music", "9.5", "1", "4")
     return [*rows, (rows[0][0], *second)]
+
+
+def noisy_reviews(count: int) -> list[tuple[str, ...]]:
+    """Rows with all targets, which their words say nine times in ten."""
+    drawn = Random(0)
+    kinds = {
+        "a fine film": ("film", "plot|actors", "12.5", "4|5|3", "5"),
+        "a dull book": ("book", "music", "0.5", "[2, 2.5]", "2"),
+    }
+    rows: list[tuple[str, ...]] = []
+    for number in range(count):
+        words = drawn.choice(list(kinds))
+        targets = [
+            kinds[words if drawn.random() < 0.9 else drawn.choice(list(kinds))][column]
+            for column in range(5)
+        ]
+        rows.append((f"{words}, number {number}", *targets))
+    return rows
 
 
 def words(backbone: Path) -> list[str]:
@@ -129,6 +151,51 @@ def test_every_kind_trains_predicts_and_is_reported(
     # the same declaration on other data, whose measured range is another one
     table(tmp_path / "reviews.csv", [row for row in reviews() if row[3] != "12.5"])
     assert lit_mtl("test", "--ckpt_path", path, *arguments) == 0
+
+
+def test_every_kind_is_calibrated_alike_in_checkpoint_folder_and_graph(
+    steady_bert: Path, tmp_path: Path, lit_mtl: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(tmp_path / "reviews.csv", noisy_reviews(240))
+    arguments = ["--config", str(config(tmp_path)), *words(steady_bert), "--data.val_fraction=0.5"]
+    assert lit_mtl("fit", *arguments) == 0
+    shown = capsys.readouterr().out
+    assert "not calibrated" not in shown
+    found = results(tmp_path)["calibration"]
+    for name in COLUMNS[1:]:
+        assert re.search(rf"{name}, val +after ", shown)
+        assert found[name]["note"] is None
+        assert found[name]["val"]["before"] != found[name]["val"]["after"]
+
+    path = run_folder(tmp_path) / "checkpoints" / "best.ckpt"
+    assert lit_mtl("export", "--ckpt_path", path, "--output", "out", "--onnx") == 0
+    assert capsys.readouterr().out.count(": calibrated") == len(COLUMNS[1:])
+    tasks = json.loads(Path("out/tasks.json").read_bytes())
+    for name in ("topic", "aspects", "stars"):
+        assert tasks[name]["temperature"] != 1.0
+    for name in ("price", "ratings"):
+        assert tasks[name]["radius"] > 0
+
+    sentences = ["A fine film.", "review 3 of 7", "dull " * 50]
+    model, folder = load_checkpoint(path), load("out")
+    graph = run_texts(folder, open_session(Path("out") / GRAPH), sentences)
+    output = model.run(sentences)
+    plain = read_checkpoint(path)[SPEC_KEY]["tasks"]
+    for name, task in model.network.tasks.items():
+        assert task == folder.network.tasks[name] == task_from_spec(tasks[name])
+        for row, (one, other) in enumerate(
+            zip(model.predict(sentences), folder.predict(sentences), strict=True)
+        ):
+            assert flattened(one[name]) == pytest.approx(flattened(other[name]), abs=1e-5)
+            decoded = task.decode(graph[f"{name}_prediction"][row])
+            assert flattened(decoded) == pytest.approx(flattened(one[name]), abs=1e-4)
+            if "interval" in decoded:
+                ends = graph[f"{name}_interval"][row].tolist()
+                assert ends == pytest.approx(decoded["interval"], abs=1e-5)
+                assert ends[0] <= decoded["score"] <= ends[1]
+        before, after = task_from_spec(plain[name]), task
+        one, other = (each.decode(each.predict(output.heads[name])[0]) for each in (before, after))
+        assert one != other, "calibration changes what is stated"
 
 
 def test_check_data_describes_every_kind(

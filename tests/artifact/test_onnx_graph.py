@@ -11,22 +11,26 @@ from tokenizers import Tokenizer
 from lit_mtl import load
 from lit_mtl.artifact import onnx_graph
 from lit_mtl.artifact.bundle import TrainedModel
-from lit_mtl.artifact.onnx_graph import GRAPH, write_graph
+from lit_mtl.artifact.onnx_graph import GRAPH, open_session, run_session, write_graph
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.pretrained import load_tokenizer
-from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks import Classification, Multilabel, Ordinal, Regression, RegressionWithSpread
 from tests.conftest import TINY_BERT
 from tests.model.families import FAMILIES, family_config
 
 
 def model_of(family: str, **architecture: object) -> TrainedModel:
+    """A random network with a calibrated head of each kind."""
     torch.manual_seed(0)
     network = MultiTaskModel(
         family_config(family),
         tasks={
             "a": Classification(labels=("x", "y", "z"), temperature=2.0),
             "s": Regression(low=-4, high=4, radius=1.0),
+            "m": Multilabel(labels=("x", "y"), temperature=3.0),
+            "r": RegressionWithSpread(low=-9, high=9, center=1.0, scale=2.0, radius=0.5),
+            "o": Ordinal(low=1, high=5, temperature=0.5),
         },
         architecture=Architecture(embedding_dim=8, **architecture),  # type: ignore[arg-type]
     )
@@ -57,6 +61,38 @@ def test_runtime_and_tokenizer_file_are_enough(exported: Path) -> None:
         assert found["score_interval"][row] == pytest.approx(
             expected["score"]["interval"], abs=1e-5
         )
+
+
+def test_a_graph_states_what_every_calibrated_kind_states(tmp_path: Path) -> None:
+    """From the head's own outputs, by formulas that are written down here again."""
+    model = model_of("bert")
+    with torch.no_grad():
+        for weight in model.network.heads.parameters():
+            weight.mul_(20)  # far from chance, where a temperature says more
+    write_graph(model, tmp_path / "graph.onnx")
+    ids, mask = torch.arange(4 * 9).reshape(4, 9) + 5, torch.ones(4, 9, dtype=torch.int64)
+    session = open_session(tmp_path / "graph.onnx")
+    found = {
+        name: torch.from_numpy(value) for name, value in run_session(session, ids, mask).items()
+    }
+    with torch.inference_mode():
+        heads = model.network(ids, mask).heads
+    expected = {"a": (heads["a"] / 2).softmax(-1), "m": (heads["m"] / 3).sigmoid()}
+    levels = Ordinal(low=1, high=5).predict(heads["o"]).square()
+    expected["o"] = levels / levels.sum(dim=-1, keepdim=True)
+    mean, log_variance = heads["r"].unbind(dim=-1)
+    spread = 2 * torch.exp(4 * torch.tanh(log_variance / 8))
+    score = (1 + 2 * mean).clamp(-9, 9)
+    expected["r"] = torch.stack([score, spread], dim=-1)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[f"{name}_prediction"], value, atol=1e-4, rtol=1e-4)
+    ends = torch.stack([score - spread / 2, score + spread / 2], dim=-1).clamp(-9, 9)
+    torch.testing.assert_close(found["r_interval"], ends, atol=1e-4, rtol=1e-4)
+    assert set(found) == {
+        "sentence_embedding",
+        *(f"{name}_prediction" for name in "asmro"),
+        *(f"{name}_interval" for name in "sr"),
+    }
 
 
 @pytest.mark.faults

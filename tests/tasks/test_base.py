@@ -52,6 +52,12 @@ def rows(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(6, task.output_dim, generator=random, requires_grad=True), target
 
 
+def calibrated(task: Task) -> Task:
+    """The task as it comes out of a calibration."""
+    values = {"temperature": 2.5} if "temperature" in task.spec() else {"radius": 0.5}
+    return task_from_spec({**task.spec(), **values})
+
+
 def test_every_kind_is_here() -> None:
     assert {task.kind for task in TASKS} == set(KINDS)
 
@@ -60,6 +66,29 @@ def test_every_kind_is_here() -> None:
 def test_a_task_survives_its_spec_and_json(task: Task) -> None:
     assert task_from_spec(task.spec()) == task
     assert task_from_spec(json.loads(json.dumps(task.spec()))) == task
+
+
+@EVERY_KIND
+def test_a_spec_without_what_calibration_fits_is_not_calibrated(task: Task) -> None:
+    fitted = ("temperature", "coverage", "radius")
+    spec = calibrated(task).spec()
+    assert task_from_spec({name: spec[name] for name in spec if name not in fitted}) == task
+
+
+@EVERY_KIND
+def test_calibration_changes_what_is_stated_but_neither_loss_nor_metrics(task: Task) -> None:
+    output, target = rows(task)
+    output, other = output.detach(), calibrated(task)
+    assert other != task
+    assert other.same_outputs(task)
+    assert torch.equal(other.row_loss(output, target), task.row_loss(output, target))
+    assert other.metrics(output, target) == task.metrics(output, target)
+    assert other.confusion(output, target) == task.confusion(output, target)
+    decoded = [each.decode(each.predict(output)[0]) for each in (task, other)]
+    assert decoded[0] != decoded[1]
+    for claims in (task.claims(output, target), other.claims(output, target)):
+        assert claims is not None
+        assert claims[0].shape == claims[1].shape
 
 
 @pytest.mark.parametrize(("task", "cells"), CELLS, ids=lambda value: getattr(value, "kind", ""))

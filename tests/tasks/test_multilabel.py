@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,32 @@ def test_the_threshold_decides_in_decoding_and_in_metrics() -> None:
         assert task.metrics(probability.logit(), target)["subset_accuracy"] == 1.0
     decoded = TASK.decode(probability[0])["probabilities"]
     assert decoded == pytest.approx({"a": 0.3, "b": 0.6, "c": 0.9})
+
+
+def test_a_temperature_divides_every_logit_and_moves_labels_at_no_threshold_but_a_half() -> None:
+    logits = torch.tensor([[1.2, -0.3, -1.5]], dtype=torch.float64)
+    for threshold, before, after in (
+        (0.5, ["a"], ["a"]),
+        (0.35, ["a", "b"], ["a", "b"]),
+        (0.3, ["a", "b"], ["a", "b", "c"]),
+        (0.7, ["a"], []),
+    ):
+        task = Multilabel(labels=("a", "b", "c"), threshold=threshold)
+        cold = replace(task, temperature=2.0)
+        stated = cold.predict(logits)
+        assert stated[0].tolist() == pytest.approx((1 / (1 + np.exp([-0.6, 0.15, 0.75]))).tolist())
+        assert task.decode(task.predict(logits)[0])["labels"] == before
+        assert cold.decode(stated[0])["labels"] == after
+        target = torch.tensor([task.encode("|".join(before))])
+        assert cold.metrics(logits, target)["subset_accuracy"] == 1.0
+
+
+def test_each_label_is_a_claim() -> None:
+    task = replace(TASK, temperature=2.0)
+    logits = torch.tensor([[2.0, 0.0, -2.0], [4.0, -4.0, 0.0]])
+    stated, came_true = task.claims(logits, torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]))
+    assert torch.equal(stated, torch.tensor([1.0, 0.0, -1.0, 2.0, -2.0, 0.0]).sigmoid())
+    assert came_true.tolist() == [1, 0, 0, 0, 1, 1]
 
 
 def test_row_loss_is_the_mean_cross_entropy_by_hand() -> None:

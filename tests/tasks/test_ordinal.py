@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,27 @@ def test_a_head_that_knows_nothing_finds_all_levels_equally_likely() -> None:
     assert TASK.predict(torch.zeros(1, 4))[0].tolist() == pytest.approx([0.2] * 5)
     loss = TASK.row_loss(torch.zeros(5, 4), torch.arange(1, 6))
     assert loss.tolist() == pytest.approx([math.log(5)] * 5)
+
+
+def test_a_temperature_takes_roots_of_the_levels_probabilities() -> None:
+    output, _ = random_rows()
+    powers = TASK.predict(output.double()) ** (1 / 3)
+    expected = powers / powers.sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(replace(TASK, temperature=3.0).predict(output.double()), expected)
+    # hotter and hotter, all levels become equally likely
+    hot = replace(TASK, temperature=1e6).predict(output)
+    torch.testing.assert_close(hot, torch.full((300, 5), 0.2), atol=1e-4, rtol=0)
+
+
+def test_the_likeliest_level_is_the_claim() -> None:
+    task = replace(TASK, temperature=2.0)
+    output, target = random_rows()
+    stated, came_true = task.claims(output, target)
+    for row, probabilities in enumerate(task.predict(output)):
+        decoded = task.decode(probabilities)
+        assert float(stated[row]) == decoded["probabilities"][str(decoded["level"])]
+        assert bool(came_true[row]) == (decoded["level"] == target[row])
+    assert 0 < float(came_true.mean()) < 1
 
 
 def test_metrics_agree_with_scikit_learn_and_scipy() -> None:

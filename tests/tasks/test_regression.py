@@ -136,6 +136,15 @@ def test_a_decimal_comma_gets_a_hint() -> None:
         Regression(low=-4, high=4).encode("1,5")
 
 
+def test_the_interval_is_equally_wide_everywhere_but_at_the_ends_of_the_range() -> None:
+    task = Regression(low=-4, high=4, radius=1.5)
+    interval = task.interval(torch.tensor([0.0, 3.0, -4.0]))
+    assert interval is not None
+    assert interval.tolist() == [[-1.5, 1.5], [1.5, 4.0], [-4.0, -2.5]]
+    assert task.decode(torch.tensor(3.0)) == {"score": 3.0, "interval": [1.5, 4.0]}
+    assert Regression(low=-4, high=4).decode(torch.tensor(3.0)) == {"score": 3.0}
+
+
 def test_wrong_declarations_are_refused() -> None:
     for low, high in ((1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)):
         with pytest.raises(ConfigError, match="low"):

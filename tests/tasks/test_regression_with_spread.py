@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -125,6 +126,36 @@ def test_scores_stay_in_the_range_and_are_decoded() -> None:
     prediction = TASK.predict(torch.tensor([[99.0, 0.0], [0.0, 0.0]]))
     assert prediction.tolist() == [[10.0, 2.0], [1.0, 2.0]]
     assert TASK.decode(prediction[1]) == {"score": 1.0, "spread": 2.0}
+
+
+def test_the_interval_is_radius_spreads_wide_and_within_the_range() -> None:
+    task = replace(TASK, radius=1.5)
+    prediction = torch.tensor([[1.0, 2.0], [9.0, 0.5], [9.0, 2.0], [-8.0, 3.0]])
+    assert TASK.interval(prediction) is None
+    interval = task.interval(prediction)
+    assert interval is not None
+    assert interval.tolist() == [[-2, 4], [8.25, 9.75], [6, 10], [-10, -3.5]]
+    decoded = task.decode(prediction[1])
+    assert decoded == {"score": 9.0, "spread": 0.5, "interval": [8.25, 9.75]}
+
+
+def test_the_radius_is_an_order_statistic_of_distances_in_spreads() -> None:
+    """Nineteen rows whose distances are 1 to 19 spreads, whatever the spreads are."""
+    distance = torch.arange(1.0, 20.0)
+    spread = torch.linspace(0.01, 0.2, 19).flip(0)
+    task = replace(TASK, center=0.0, scale=1.0)
+    output = torch.stack([torch.zeros(19), 8 * (spread.log() / 4).atanh()], dim=-1)
+    sign = torch.where(torch.arange(19) % 2 == 0, 1.0, -1.0)
+    target = torch.stack([sign * distance * spread, torch.ones(19), torch.full((19,), 3.0)], dim=-1)
+    assert task.calibrate(output, target).radius == pytest.approx(18.0, rel=1e-4)
+    assert replace(task, coverage=0.5).calibrate(output, target).radius == pytest.approx(10.0)
+    assert replace(task, coverage=0.96).calibrate(output, target).radius is None
+    nine = replace(task, radius=9.5)
+    stated, held = nine.claims(output, target)
+    assert set(stated.tolist()) == {0.9}
+    assert held.tolist() == [1] * 9 + [0] * 10
+    # before it is fitted, the head's own normal distribution: 1.64 spreads to each side
+    assert task.claims(output, target)[1].tolist() == [1] + [0] * 18
 
 
 def test_cells_are_read_and_described() -> None:

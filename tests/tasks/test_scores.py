@@ -1,5 +1,7 @@
 """What all tasks with scores share: range, unit and metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,44 @@ def test_a_measured_range_is_no_other_output_but_a_declared_one_is() -> None:
     assert one != other
     assert one.same_outputs(other)
     assert not one.same_outputs(Regression(low=1, high=5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interval_that_is_none_is_refused(
+    kind: type[Regression] | type[RegressionWithSpread],
+) -> None:
+    for coverage in (0.0, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match="`coverage` to be in"):
+            kind(coverage=coverage)
+    for radius in (-1.0, float("nan")):
+        with pytest.raises(ConfigError, match="`radius` to be at least 0"):
+            kind(radius=radius)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_a_fitted_interval_holds_new_scores_as_often_as_promised(
+    kind: type[Regression] | type[RegressionWithSpread], coverage: float
+) -> None:
+    """Whatever the errors are; the head's spreads here are wrong by a factor that varies."""
+    task = kind(low=-50, high=50, center=0.0, scale=1.0, coverage=coverage)
+    generator = torch.Generator().manual_seed(0)
+    output = torch.randn(4000, task.output_dim, generator=generator)
+    error = torch.empty(4000).cauchy_(generator=generator) * (1 + output[:, 0].square())
+    score = (output[:, 0] + error).clamp(-50, 50)
+    pair = torch.stack([score, score * 0, score * 0 + 1], dim=-1)
+    target = pair if task.target_shape else score
+    fitted: ScoreTask = task.calibrate(output[::2], target[::2])
+    interval = fitted.interval(fitted.predict(output[1::2]))
+    assert interval is not None
+    new = score[1::2]
+    held = ((interval[:, 0] <= new) & (new <= interval[:, 1])).double()
+    assert float(held.mean()) == pytest.approx(coverage, abs=0.03)
+    stated, came_true = fitted.claims(output[1::2], target[1::2])
+    assert set(stated.tolist()) == {coverage}
+    assert torch.equal(came_true, held)
+    assert task.calibrate(output[:0], target[:0]) is task
+    assert replace(fitted, radius=None) == task
 
 
 def test_a_column_without_a_number_is_left_to_the_reader_of_its_lines() -> None:

@@ -158,9 +158,9 @@ def _calibration(calibration: Calibration | None) -> str:
     headers = ["task", "split", "calibration", "stated", "observed", "ece"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
     text = (
-        "Mean stated probability (of an interval: its coverage), share that came true, and expected "
-        "calibration error. Temperatures and intervals were fitted on the validation split; its rows "
-        "`after` are cross-checked in five parts."
+        "Mean stated probability (of an interval: its coverage; with several labels a sentence: of "
+        "each), share that came true, and expected calibration error. Temperatures and intervals were "
+        "fitted on the validation split; its rows `after` are cross-checked in five parts."
     )
     return "\n\n".join(["## Calibration", *notes, *([table, text] if rows else [])])
 

@@ -158,10 +158,10 @@ class Task(ABC):
         return None
 
     def calibrate(self, output: Tensor, target: Tensor) -> Self:
-        """Fill in what is measured on the validation split: output (R, O) and target (R,).
+        """Fill in what is measured on the validation split: output (R, O) and target (R, S).
 
-        It changes what `predict`, `decode` and `interval` state, never the loss. A task that has
-        nothing to fill in, or cannot on these rows, returns itself.
+        It changes what `predict`, `decode` and `interval` state, never the loss or the metrics. A
+        task that has nothing to fill in, or cannot on these rows, returns itself.
         """
         return self
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.reliability import fit_temperature
 from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
 from lit_mtl.tasks.labels import LabelTask
 
@@ -37,17 +36,15 @@ class Classification(LabelTask):
         weight: factor of this task's loss in the sum of the losses; see `Task`.
         labels: the labels in the order of the head's outputs. None: those found in the files,
             sorted by name.
+        temperature: divides the logits; fitted on the validation split. See `ProbabilityTask`.
         label_smoothing: share of the target spread evenly over all labels, in [0, 1).
         class_weights: label to the factor of its rows' losses, or `balanced`: the number of labelled
             training rows over the number of labels and the rows of this label.
-        temperature: divides the logits before they become probabilities; the loss does not know it.
-            It is fitted on the validation split at the end of a fit.
     """
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = 0.0
     class_weights: Literal["balanced"] | dict[str, float] | None = None
-    temperature: float = 1.0
 
     target_columns: ClassVar[tuple[str, ...]] = ("label",)
     primary_metric: ClassVar[str] = "accuracy"
@@ -59,10 +56,6 @@ class Classification(LabelTask):
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(
                 f"Expected argument `label_smoothing` to be in [0, 1), but got {self.label_smoothing}"
-            )
-        if not self.temperature > 0:
-            raise ConfigError(
-                f"Expected argument `temperature` to be above 0, but got {self.temperature}"
             )
         if isinstance(self.class_weights, str) and self.class_weights != "balanced":
             raise ConfigError(
@@ -144,22 +137,16 @@ class Classification(LabelTask):
 
     def predict(self, output: Tensor) -> Tensor:
         """Probabilities (R, C)."""
-        return (output / self.temperature).softmax(dim=-1)
+        return self.tempered(output).softmax(dim=-1)
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """The likeliest label, and the probability of each."""
         probabilities = dict(zip(self.names, prediction.tolist(), strict=True))
         return {"label": self.names[int(prediction.argmax())], "probabilities": probabilities}
 
-    def calibrate(self, output: Tensor, target: Tensor) -> Self:
-        """Fit the temperature; rows of a single class or without an error fix none."""
-        logits = output.double()
-
-        def loss(temperature: float) -> float:
-            return float(functional.cross_entropy(logits / temperature, target))
-
-        found = fit_temperature(loss) if len(target.unique()) > 1 else None
-        return self if found is None else replace(self, temperature=found)
+    def likelihood_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy: (R, C) and indices (R,) to a scalar."""
+        return functional.cross_entropy(logits, target)
 
     def claims(self, output: Tensor, target: Tensor) -> Claims:
         """The probability of the likeliest label, and whether it is the right one."""

@@ -6,16 +6,17 @@ from math import inf
 from typing import ClassVar
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Task
+from lit_mtl.tasks.probabilities import ProbabilityTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelTask(Task):
+class LabelTask(ProbabilityTask):
     """Labels with one output of the head each.
 
     Args:
         labels: the labels in the order of the head's outputs. None: those found in the files,
             sorted by name.
+        temperature: divides the logits; fitted on the validation split. See `ProbabilityTask`.
     """
 
     labels: tuple[str, ...] | None = None

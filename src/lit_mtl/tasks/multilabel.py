@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
 from lit_mtl.tasks.cells import join_cell, split_cell
 from lit_mtl.tasks.labels import LabelTask
 
@@ -34,7 +34,10 @@ class Multilabel(LabelTask):
         weight: factor of this task's loss in the sum of the losses; see `Task`.
         labels: the labels in the order of the head's outputs. None: those found in the files,
             sorted by name.
-        threshold: a label is predicted where its probability is larger, in (0, 1).
+        temperature: divides the logits; fitted on the validation split. See `ProbabilityTask`.
+        threshold: a label is predicted where its probability is larger, in (0, 1): the one that is
+            stated, so after calibration the calibrated one. At 0.5 calibration changes no label. At
+            another threshold it may, and the metrics stay those of the head as it was trained.
         pos_weight: label to how many times a row that has it counts as much as one that does not;
             or `balanced`: the training rows without the label over those with it. For r times, the
             losses are multiplied by (1 + r) / 2 and (1 + r) / 2r, whose mean is 1 over the rows for
@@ -144,7 +147,7 @@ class Multilabel(LabelTask):
 
     def predict(self, output: Tensor) -> Tensor:
         """Probabilities (R, L)."""
-        return output.sigmoid()
+        return self.tempered(output).sigmoid()
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """The labels above the threshold, and the probability of each."""
@@ -152,18 +155,32 @@ class Multilabel(LabelTask):
         labels = [name for name, value in probabilities.items() if value > self.threshold]
         return {"labels": labels, "probabilities": probabilities}
 
+    def likelihood_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean binary cross-entropy over rows and labels: (R, L) and (R, L) to a scalar."""
+        return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+
+    def claims(self, output: Tensor, target: Tensor) -> Claims:
+        """The probability of each label, and whether the row has it, (R * L,).
+
+        These and not the probabilities of the decisions, max(p, 1 - p): among them a label that is
+        stated too often and one that is stated too rarely would make up for each other.
+        """
+        stated = self.predict(output).flatten()
+        return stated, target.flatten().to(stated.dtype)
+
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Micro and macro F1 at the threshold, macro AUROC, and the share of rows fully right.
 
         A label that occurs neither in the targets nor in the predictions has no F1, and one that all
-        or no rows have has no AUROC: they are left out of the macro means.
+        or no rows have has no AUROC: they are left out of the macro means. The probabilities are
+        those without the temperature.
         """
         # here and not on top: who only predicts needs no torchmetrics
         from torchmetrics.functional.classification import binary_auroc
 
         if not len(target):
             return dict.fromkeys(("f1_macro", "f1_micro", "auroc_macro", "subset_accuracy"))
-        predicted = self.predict(output) > self.threshold
+        predicted = output.sigmoid() > self.threshold
         truth = target > 0
         right, wrong, missed = _outcomes(predicted, truth)
         seen = right + wrong + missed > 0

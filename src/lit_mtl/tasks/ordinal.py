@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Targets, Task
+from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
 from lit_mtl.tasks.cells import read_number
+from lit_mtl.tasks.probabilities import ProbabilityTask
 from lit_mtl.tasks.scores import correlations, number_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ordinal(Task):
+class Ordinal(ProbabilityTask):
     """Whole levels in an order, learned by the conditional probability of going one level higher.
 
     For each level but the last the head says how likely a sentence that reaches it goes beyond it.
@@ -31,9 +32,13 @@ class Ordinal(Task):
     logits get fixed offsets with which an output of 0 means that all levels are equally likely, so
     the loss begins at log K.
 
+    The temperature divides the log-probabilities of the levels, not the head's logits: so their order
+    stays, and with it the likeliest level, whatever the offsets are.
+
     Args:
         kind: names this kind of task in a config.
         weight: factor of this task's loss in the sum of the losses; see `Task`.
+        temperature: fitted on the validation split. See `ProbabilityTask`.
         low: the lowest level. None: the lowest one of the data.
         high: the highest level. None: the highest one of the data.
     """
@@ -119,15 +124,25 @@ class Ordinal(Task):
         counts = np.bincount(above, minlength=len(self.levels)).tolist()
         return {"labels": dict(zip(map(str, self.levels), counts, strict=True))}
 
+    def logits(self, output: Tensor) -> Tensor:
+        """Log-probability of each level, (R, K)."""
+        beyond = len(self.levels) - 1
+        offsets = output.new_tensor([math.log(beyond - step) for step in range(beyond)])
+        logits = output + offsets
+        none = torch.zeros_like(output[:, :1])  # no `len`: an exported graph would keep that number
+        reached = torch.cat([none, functional.logsigmoid(logits).cumsum(dim=-1)], dim=-1)
+        stays = torch.cat([functional.logsigmoid(-logits), none], dim=-1)
+        return reached + stays
+
     def row_loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Negative log-likelihood of every row's level: (R, K - 1) and levels (R,) to (R,)."""
         return functional.nll_loss(
-            self._log_probabilities(output), target - self.levels.start, reduction="none"
+            self.logits(output), target - self.levels.start, reduction="none"
         )
 
     def predict(self, output: Tensor) -> Tensor:
         """Probability of each level, (R, K)."""
-        return self._log_probabilities(output).exp()
+        return self.tempered(output).softmax(dim=-1)
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """The expected level, the likeliest one, and the probability of each."""
@@ -139,10 +154,20 @@ class Ordinal(Task):
             "probabilities": dict(zip(self.classes, probabilities, strict=True)),
         }
 
+    def likelihood_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy of the levels: (R, K) and levels (R,) to a scalar."""
+        return functional.cross_entropy(logits, target - self.levels.start)
+
+    def claims(self, output: Tensor, target: Tensor) -> Claims:
+        """The probability of the likeliest level, and whether it is the right one."""
+        stated, place = self.predict(output).max(dim=-1)
+        return stated, (place + self.levels.start == target).to(stated.dtype)
+
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Spearman correlation of the expected level; kappa, accuracy and error of the likeliest.
 
-        Cohen's kappa with quadratic weights needs targets of more than one level.
+        Cohen's kappa with quadratic weights needs targets of more than one level. The expected level
+        is that of the probabilities without the temperature.
         """
         # here and not on top: who only predicts needs no torchmetrics
         from torchmetrics.functional.classification import (
@@ -152,7 +177,7 @@ class Ordinal(Task):
 
         if not len(target):
             return dict.fromkeys(("spearman", "kappa_quadratic", "accuracy", "mae"))
-        probabilities = self.predict(output)
+        probabilities = self.logits(output).exp()
         ranks = torch.arange(len(self.levels), dtype=probabilities.dtype, device=output.device)
         likeliest, true = probabilities.argmax(dim=-1), target - self.levels.start
         count = len(self.levels)
@@ -169,21 +194,11 @@ class Ordinal(Task):
         """Counts (K, K): true level by row, likeliest level by column."""
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        likeliest = self.predict(output).argmax(dim=-1)
+        likeliest = self.logits(output).argmax(dim=-1)
         counts: list[list[int]] = multiclass_confusion_matrix(
             likeliest, target - self.levels.start, len(self.levels)
         ).tolist()
         return counts
-
-    def _log_probabilities(self, output: Tensor) -> Tensor:
-        """Log-probability of each level, (R, K)."""
-        beyond = len(self.levels) - 1
-        offsets = output.new_tensor([math.log(beyond - step) for step in range(beyond)])
-        logits = output + offsets
-        none = output.new_zeros(len(output), 1)
-        reached = torch.cat([none, functional.logsigmoid(logits).cumsum(dim=-1)], dim=-1)
-        stays = torch.cat([functional.logsigmoid(-logits), none], dim=-1)
-        return reached + stays
 
     def _outputs(self) -> tuple[object, ...]:
         return (self.low, self.high)

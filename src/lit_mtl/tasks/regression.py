@@ -6,7 +6,7 @@ Shapes: R rows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.reliability import conformal_radius
-from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
+from lit_mtl.tasks.base import Metrics, Target, Targets
 from lit_mtl.tasks.cells import read_number
 from lit_mtl.tasks.moments import mean_and_deviation
 from lit_mtl.tasks.scores import ScoreTask, histogram, number_of, score_metrics
@@ -46,22 +45,20 @@ class Regression(ScoreTask):
         span: the range where the data say a part of it; measured.
         center: score at z = 0. None: the mean of the training targets.
         scale: score of one unit of z. None: the standard deviation of the training targets.
+        coverage: probability with which the interval around a prediction holds the score, in (0, 1).
+        radius: half the width of that interval. None: fitted on the validation split at the end of
+            a fit; until then there is no interval.
         bounded: whether the output itself cannot leave the range, in the loss too.
         loss: `squared`, `absolute`, or `huber`: squared up to `huber_delta` and from there on the
             line that continues it, so that single far-off scores count less. This is twice Huber's
             function (Huber 1964, Robust Estimation of a Location Parameter), which halves the square.
         huber_delta: where Huber's line begins, in units of `scale`.
-        coverage: probability with which the interval around a prediction holds the score, in (0, 1).
-        radius: half the width of that interval. None: fitted on the validation split at the end of
-            a fit; until then there is no interval.
     """
 
     kind: Literal["regression"] = "regression"
     bounded: bool = False
     loss: Literal["squared", "absolute", "huber"] = "squared"
     huber_delta: float = 1.0
-    coverage: float = 0.9
-    radius: float | None = None
 
     target_columns: ClassVar[tuple[str, ...]] = ("score",)
     primary_metric: ClassVar[str] = "pearson"
@@ -77,12 +74,6 @@ class Regression(ScoreTask):
             raise ConfigError(
                 f"Expected argument `huber_delta` to be above 0, but got {self.huber_delta}"
             )
-        if not 0 < self.coverage < 1:
-            raise ConfigError(
-                f"Expected argument `coverage` to be in (0, 1), but got {self.coverage}"
-            )
-        if self.radius is not None and not self.radius >= 0:
-            raise ConfigError(f"Expected argument `radius` to be at least 0, but got {self.radius}")
 
     @property
     def output_dim(self) -> int:
@@ -131,40 +122,23 @@ class Regression(ScoreTask):
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
         """The score, and its interval where one is known."""
-        interval = self.interval(prediction)
-        known = {} if interval is None else {"interval": interval.tolist()}
-        return {"score": float(prediction), **known}
+        return {"score": float(prediction), **self.decoded_interval(prediction)}
 
-    def interval(self, prediction: Tensor) -> Tensor | None:
-        """Scores within `radius`, and within the range: (R, 2)."""
-        if self.radius is None:
-            return None
-        ends = torch.stack([prediction - self.radius, prediction + self.radius], dim=-1)
-        return ends.clamp(*self.range)
+    def score_and_width(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores, and 1 in the user's unit: all intervals are equally wide."""
+        return prediction, torch.ones_like(prediction)
 
-    def calibrate(self, output: Tensor, target: Tensor) -> Self:
-        """Fit the radius of the interval; too few rows for the coverage fix none."""
-        found = conformal_radius(self._errors(output, target), coverage=self.coverage)
-        return self if found is None else replace(self, radius=found)
+    def true_score(self, target: Tensor) -> Tensor:
+        """The score."""
+        return target
 
-    def claims(self, output: Tensor, target: Tensor) -> Claims:
-        """The coverage, and whether the score lies within the interval.
-
-        Where no interval is known, that of normal errors with these rows' own mean square.
-        """
-        errors = self._errors(output, target)
-        radius = self.radius
-        if radius is None:
-            deviation = float(errors.square().mean().sqrt())
-            radius = NormalDist().inv_cdf((1 + self.coverage) / 2) * deviation
-        return torch.full_like(errors, self.coverage), (errors <= radius).to(errors.dtype)
+    def assumed_deviation(self, residuals: Tensor) -> float:
+        """These rows' own root mean square; the head says nothing of it."""
+        return float(residuals.square().mean().sqrt())
 
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Pearson and Spearman correlation, mean absolute and root mean squared error."""
         return score_metrics(self.predict(output), target)
-
-    def _errors(self, output: Tensor, target: Tensor) -> Tensor:
-        return (self.predict(output).double() - target.double()).abs()
 
     def _score(self, output: Tensor) -> Tensor:
         center, scale = self.unit

@@ -34,6 +34,10 @@ class RegressionWithSpread(ScoreTask):
     A cell has its ratings separated by `|`, or is a JSON array of them; a sentence may also stand in
     several rows. All its ratings are taken together.
 
+    The predicted spread is the width of the interval around the score, which so is wider for a sentence
+    on which people differ. It holds for a mean of as many ratings as sentences of the validation split
+    have.
+
     Args:
         kind: names this kind of task in a config.
         weight: factor of this task's loss in the sum of the losses; see `Task`.
@@ -46,6 +50,10 @@ class RegressionWithSpread(ScoreTask):
         scale: score of one unit of the output. None: the root mean square of the distances of the
             training ratings from `center`, each sentence counting the same. The loss then begins at
             1/2.
+        coverage: probability with which the interval around a prediction holds the mean of a
+            sentence's ratings, in (0, 1).
+        radius: half the width of that interval in units of the predicted spread. None: fitted on the
+            validation split at the end of a fit; until then there is no interval.
     """
 
     kind: Literal["regression_with_spread"] = "regression_with_spread"
@@ -119,9 +127,22 @@ class RegressionWithSpread(ScoreTask):
         return torch.stack([self.in_range(mean * scale + center), spread], dim=-1)
 
     def decode(self, prediction: Tensor) -> dict[str, Any]:
-        """The score, and the standard deviation of single ratings around it."""
+        """The score, the standard deviation of single ratings around it, and its known interval."""
         score, spread = prediction.tolist()
-        return {"score": score, "spread": spread}
+        return {"score": score, "spread": spread, **self.decoded_interval(prediction)}
+
+    def score_and_width(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores, and the spreads."""
+        score, spread = prediction.unbind(dim=-1)
+        return score, spread
+
+    def true_score(self, target: Tensor) -> Tensor:
+        """The mean of the ratings."""
+        return target[:, 0]
+
+    def assumed_deviation(self, residuals: Tensor) -> float:
+        """One spread: what the head says of a single rating."""
+        return 1.0
 
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Metrics of the mean; correlation of the spread with what was observed; likelihood.

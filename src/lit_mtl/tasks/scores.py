@@ -1,4 +1,4 @@
-"""What all tasks with real scores share: range, unit, histogram and metrics.
+"""What all tasks with real scores share: range, unit, interval, histogram and metrics.
 
 Shapes: R rows.
 """
@@ -7,6 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Task
+from lit_mtl.reliability import conformal_radius
+from lit_mtl.tasks.base import Claims, Metrics, Task
 from lit_mtl.tasks.cells import read_number
 
 _LEAST_VARIANCE = torch.finfo(torch.float64).eps ** 0.5
@@ -29,7 +31,9 @@ _BINS = 8
 class ScoreTask(Task):
     """Scores in a range, in the user's unit outside and standardised inside.
 
-    The head's output z stands for the score `center + scale * z`.
+    The head's output z stands for the score `center + scale * z`. The interval around a predicted
+    score reaches `radius` times the prediction's own width to each side, which is split conformal
+    prediction with residuals in units of that width (Lei et al. 2018, arXiv:1604.04173, 5.2).
 
     Args:
         low: smallest score that is allowed in the data. None: the smallest one of the data.
@@ -37,6 +41,10 @@ class ScoreTask(Task):
         span: the range where the data say a part of it; measured.
         center: score at z = 0. None: the mean of the training targets.
         scale: score of one unit of z. None: measured on the training targets.
+        coverage: probability with which the interval around a prediction holds the score of a
+            sentence, in (0, 1).
+        radius: half the interval in units of the prediction's width. None: fitted on the validation
+            split at the end of a fit; until then there is no interval.
     """
 
     low: float | None = None
@@ -44,11 +52,13 @@ class ScoreTask(Task):
     span: tuple[float, float] | None = None
     center: float | None = None
     scale: float | None = None
+    coverage: float = 0.9
+    radius: float | None = None
 
     target_columns: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        """Check the range and the unit."""
+        """Check the range, the unit and the interval."""
         super().__post_init__()
         if self.span is not None:
             object.__setattr__(self, "span", tuple(self.span))
@@ -59,6 +69,12 @@ class ScoreTask(Task):
             )
         if self.scale is not None and not self.scale > 0:
             raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
+        if not 0 < self.coverage < 1:
+            raise ConfigError(
+                f"Expected argument `coverage` to be in (0, 1), but got {self.coverage}"
+            )
+        if self.radius is not None and not self.radius >= 0:
+            raise ConfigError(f"Expected argument `radius` to be at least 0, but got {self.radius}")
 
     @property
     def is_open(self) -> bool:
@@ -77,6 +93,18 @@ class ScoreTask(Task):
     def target_dtype(self) -> torch.dtype:
         """Scores in the user's unit."""
         return torch.float32
+
+    @abstractmethod
+    def score_and_width(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of `predict`, and the unit of each one's interval: (R, ...) to (R,) and (R,)."""
+
+    @abstractmethod
+    def true_score(self, target: Tensor) -> Tensor:
+        """What an interval is to hold: target (R, S) to (R,)."""
+
+    @abstractmethod
+    def assumed_deviation(self, residuals: Tensor) -> float:
+        """Standard deviation of residuals (R,), in widths, before an interval is fitted."""
 
     @abstractmethod
     def _written(self, value: str) -> list[float]:
@@ -134,6 +162,41 @@ class ScoreTask(Task):
     def in_range(self, score: Tensor) -> Tensor:
         """Scores clipped to the range."""
         return score.clamp(*self.range)
+
+    def interval(self, prediction: Tensor) -> Tensor | None:
+        """Scores within `radius` widths, and within the range: (R, 2)."""
+        if self.radius is None:
+            return None
+        score, width = self.score_and_width(prediction)
+        reach = self.radius * width
+        return self.in_range(torch.stack([score - reach, score + reach], dim=-1))
+
+    def decoded_interval(self, prediction: Tensor) -> dict[str, Any]:
+        """The interval of one row of `predict` as a plain value, where one is known."""
+        interval = self.interval(prediction)
+        return {} if interval is None else {"interval": interval.tolist()}
+
+    def calibrate(self, output: Tensor, target: Tensor) -> Self:
+        """Fit the radius of the interval; too few rows for the coverage fix none."""
+        found = conformal_radius(self._residuals(output, target), coverage=self.coverage)
+        return self if found is None else replace(self, radius=found)
+
+    def claims(self, output: Tensor, target: Tensor) -> Claims:
+        """The coverage, and whether the score lies within the interval.
+
+        Where no interval is known, that of normal errors with the assumed deviation.
+        """
+        residuals = self._residuals(output, target)
+        radius = self.radius
+        if radius is None:
+            normal = NormalDist().inv_cdf((1 + self.coverage) / 2)
+            radius = normal * self.assumed_deviation(residuals)
+        return torch.full_like(residuals, self.coverage), (residuals <= radius).to(residuals.dtype)
+
+    def _residuals(self, output: Tensor, target: Tensor) -> Tensor:
+        """Distance of every row's score from the predicted one in widths, (R,)."""
+        score, width = self.score_and_width(self.predict(output).double())
+        return (score - self.true_score(target).double()).abs() / width
 
 
 def score_metrics(score: Tensor, target: Tensor) -> Metrics:
