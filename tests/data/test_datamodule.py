@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from lit_mtl.data import datamodule
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Source
 from lit_mtl.data.splits import SPLITS
@@ -101,75 +100,6 @@ def test_a_limit_that_the_model_cannot_take_is_named(tiny_bert: Path) -> None:
         data = module(EXAMPLE_FILES, tiny_bert, max_length=200)
     assert data.tokenizer.model_max_length == 128
     module(EXAMPLE_FILES, tiny_bert, max_length=128)
-
-
-def test_the_second_start_reads_what_the_first_one_prepared(
-    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = tmp_path / "a.tsv"
-    table.write_text("text\tscore\n" + "".join(f"text {n}\t{n % 5 - 2}\n" for n in range(40)))
-    built: list[Path] = []
-    original = SentimentDataModule._build
-
-    def counted(data: SentimentDataModule, folder: Path, **known: Any) -> None:
-        built.append(folder)
-        original(data, folder, **known)
-
-    monkeypatch.setattr(SentimentDataModule, "_build", counted)
-    prints = []
-
-    def start(**options: Any) -> None:
-        data = module(table, tiny_bert, cache_dir=str(tmp_path / "cache"), **options)
-        data.setup("fit")
-        assert data.corpus is not None
-        prints.append(data.corpus.fingerprint)
-
-    start()
-    start(batch_size=4, seed=5)
-    assert len(built) == 1
-    assert prints[0] == prints[1]
-    table.write_text(table.read_text() + "one more\t1\n")
-    start()
-    assert (len(built), len(set(prints))) == (2, 2)
-    start(max_length=5)
-    start(val_fraction=0.3)
-    assert len(built) == 4
-
-
-@pytest.mark.parametrize("step", ["find_sources", "build_corpus", "refuse_changed"])
-def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_is_kept(
-    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    """Before the columns, before the rows, or behind them, and though it then is what it was."""
-    for name in ("positive", "negative"):
-        write(tmp_path / "in" / f"{name}.txt", "".join(f"{name} {n}\n" for n in range(40)))
-    write(tmp_path / "in" / "notes" / "not_read.md", "x")
-    changing = tmp_path / "in" / "positive.txt"
-    content = changing.read_bytes()
-    original = vars(datamodule)[step]
-
-    def changed_before(*args: Any, **options: Any) -> Any:
-        write(changing, "half of i")
-        write(tmp_path / "in" / "notes" / "not_read.md", "y")  # is nobody's business
-        try:
-            return original(*args, **options)
-        finally:
-            write(changing, content)
-
-    def start() -> SentimentDataModule:
-        data = module(tmp_path / "in", tiny_bert, cache_dir=str(tmp_path / "cache"))
-        data.prepare_data()
-        data.setup("fit")
-        return data
-
-    with monkeypatch.context() as patch:
-        patch.setattr(datamodule, step, changed_before)
-        with pytest.raises(DataError, match=rf"{changing}: .*changed meanwhile"):
-            start()
-    assert list((tmp_path / "cache").iterdir()) == []
-    corpus = start().corpus
-    assert corpus is not None
-    assert sum(len(corpus.splits[split]) for split in SPLITS) == 80
 
 
 def test_a_file_that_changes_in_the_training_changes_nothing_in_this_run(

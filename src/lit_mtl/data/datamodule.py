@@ -3,11 +3,8 @@
 Shapes: B rows, T tokens of the longest row in the batch.
 """
 
-import hashlib
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,28 +20,16 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.batching import LengthGroupedSampler, Mixture
-from lit_mtl.data.cache import (
-    FileState,
-    contents_of,
-    default_cache,
-    ensure,
-    entry,
-    refuse_changed,
-)
+from lit_mtl.data.cache import default_cache
 from lit_mtl.data.corpus import Corpus, target_column, token_counts
 from lit_mtl.data.downloads import CorpusName, prepare_corpora
 from lit_mtl.data.in_hand import Row, RowsInHand
-from lit_mtl.data.joining import Contradictions, build_corpus
+from lit_mtl.data.joining import Contradictions
 from lit_mtl.data.mixing import Mixing, source_rows
-from lit_mtl.data.prepared import tokenizing
-from lit_mtl.data.sources import Source, find_sources, refuse_wrong_sources
+from lit_mtl.data.preparation import Preparation
+from lit_mtl.data.sources import Source, refuse_wrong_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter
-from lit_mtl.data.tables import (
-    HUB,
-    open_hub_dataset,
-)
 from lit_mtl.errors import ConfigError, DataError, LitMTLError
-from lit_mtl.pretrained import pack_tokenizer
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from lit_mtl.tasks.base import Task
 
@@ -317,62 +302,16 @@ class SentimentDataModule(LightningDataModule):
         return f"{shown} and {more} more" if more > 0 else shown
 
     def _prepare(self) -> Path:
-        """The folder of the prepared data, which are read and tokenised if they are not there yet."""
-        if not self.sources:
-            raise ConfigError(
-                "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
-                "rated corpus with `data.corpus`"
-            )
-        contents = [
-            self._contents(path)
-            for source in self.sources.values()
-            for path in source.paths().values()
-        ]
-        folder = entry(
-            self.cache,
-            {
-                "sources": {
-                    # weights change nothing here, nor does it matter who put the files there
-                    name: asdict(replace(source, path=source.place, corpus=None, weight=1.0))
-                    for name, source in self.sources.items()
-                },
-                "contents": [
-                    {name: state.sum for name, state in states.items()} for states in contents
-                ],
-                "tasks": [(name, task.spec()) for name, task in self.declared_tasks.items()],
-                "splitter": asdict(self.splitter),
-                "stratify": self.stratify,
-                "contradictions": self.contradictions,
-                "tokenizer": {
-                    name: hashlib.sha256(content.numpy().tobytes()).hexdigest()
-                    for name, content in pack_tokenizer(self.tokenizer).items()
-                },
-            },
-        )
-        ensure(folder, partial(self._build, known=dict(ChainMap(*contents))))
-        return folder
-
-    def _build(self, folder: Path, *, known: Mapping[str, FileState]) -> None:
-        """Read and write everything, if the files are to the end what the folder is named by."""
-        findings = find_sources(self.sources, self.declared_tasks)
-        build_corpus(
-            findings,
-            folder,
+        """The folder of the prepared data."""
+        preparation = Preparation(
+            sources=self.sources,
             tasks=self.declared_tasks,
             splitter=self.splitter,
-            tokenize=tokenizing(self.tokenizer),
-            contradictions=self.contradictions,
             stratify=self.stratify,
+            contradictions=self.contradictions,
+            tokenizer=self.tokenizer,
         )
-        refuse_changed((file for feed in findings.feeds for file in feed.table.files), known)
-
-    @staticmethod
-    def _contents(path: str) -> dict[str, FileState]:
-        if not path.startswith(HUB):
-            return contents_of(Path(path).expanduser())
-        return {
-            str(table.path): FileState(table.version) for table in open_hub_dataset(path).values()
-        }
+        return preparation.ensure_in(self.cache)
 
     def _split(self, split: Split) -> Dataset:
         assert self.corpus is not None, "the datamodule is set up"

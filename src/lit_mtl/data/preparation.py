@@ -1,0 +1,105 @@
+"""From sources to prepared data on disk: read, joined, split and tokenised once, found by content."""
+
+import hashlib
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from lit_mtl.data.cache import FileState, contents_of, ensure, entry, refuse_changed
+from lit_mtl.data.joining import Contradictions, build_corpus
+from lit_mtl.data.prepared import tokenizing
+from lit_mtl.data.sources import Source, find_sources
+from lit_mtl.data.splits import Splitter
+from lit_mtl.data.tables import HUB, open_hub_dataset
+from lit_mtl.errors import ConfigError
+from lit_mtl.pretrained import pack_tokenizer
+from lit_mtl.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What decides about the prepared data, beside the content of the files.
+
+    Args:
+        sources: the sources by name.
+        tasks: the declared tasks by name.
+        splitter: puts texts into splits.
+        stratify: a task of whose labels each split gets its share.
+        contradictions: what becomes of a sentence with several labels.
+        tokenizer: whose ids are kept.
+    """
+
+    sources: Mapping[str, Source]
+    tasks: Mapping[str, Task]
+    splitter: Splitter
+    stratify: str | None
+    contradictions: Contradictions
+    tokenizer: PreTrainedTokenizerBase
+
+    def ensure_in(self, cache: Path) -> Path:
+        """The folder of the prepared data, which are read and tokenised if they are not there yet.
+
+        Args:
+            cache: folder of all that is prepared.
+
+        Raises:
+            ConfigError: if there are no sources, or what they hold cannot serve the tasks.
+            DataError: for what is wrong in a file, or a file that changes meanwhile.
+            MissingInputError: for a file that is not there.
+            StorageError: if it cannot be written.
+        """
+        if not self.sources:
+            raise ConfigError(
+                "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
+                "rated corpus with `data.corpus`"
+            )
+        contents = [
+            _contents(path) for source in self.sources.values() for path in source.paths().values()
+        ]
+        folder = entry(
+            cache,
+            {
+                "sources": {
+                    # weights change nothing here, nor does it matter who put the files there
+                    name: asdict(replace(source, path=source.place, corpus=None, weight=1.0))
+                    for name, source in self.sources.items()
+                },
+                "contents": [
+                    {name: state.sum for name, state in states.items()} for states in contents
+                ],
+                "tasks": [(name, task.spec()) for name, task in self.tasks.items()],
+                "splitter": asdict(self.splitter),
+                "stratify": self.stratify,
+                "contradictions": self.contradictions,
+                "tokenizer": {
+                    name: hashlib.sha256(content.numpy().tobytes()).hexdigest()
+                    for name, content in pack_tokenizer(self.tokenizer).items()
+                },
+            },
+        )
+        ensure(folder, partial(self._build, known=ChainMap(*contents)))
+        return folder
+
+    def _build(self, folder: Path, *, known: Mapping[str, FileState]) -> None:
+        """Read and write everything, if the files are to the end what the folder is named by."""
+        findings = find_sources(self.sources, self.tasks)
+        build_corpus(
+            findings,
+            folder,
+            tasks=self.tasks,
+            splitter=self.splitter,
+            tokenize=tokenizing(self.tokenizer),
+            contradictions=self.contradictions,
+            stratify=self.stratify,
+        )
+        refuse_changed((file for feed in findings.feeds for file in feed.table.files), known)
+
+
+def _contents(path: str) -> dict[str, FileState]:
+    if not path.startswith(HUB):
+        return contents_of(Path(path).expanduser())
+    return {str(table.path): FileState(table.version) for table in open_hub_dataset(path).values()}
