@@ -8,6 +8,7 @@ import pytest
 from lit_mtl.data import preparation
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.preparation import Preparation
+from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import DataError
 from tests.data.test_datamodule import module
 from tests.data.test_readers import write
