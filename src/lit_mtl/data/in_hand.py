@@ -31,7 +31,7 @@ class RowsInHand:
         own = self._rows[worker.id]
         own[: len(files)] = torch.tensor([files, numbers]).T
         yield
-        own.fill_(-1)  # not where the batch has failed
+        own.fill_(-1)
 
     def left(self) -> list[Row]:
         """The rows of the batches that were begun and not finished."""
