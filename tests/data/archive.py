@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lit_mtl.data import downloads
-from lit_mtl.data.downloads import CorpusName
+from lit_mtl.data.downloads import OF_DOCUMENTS, CorpusName
 
 LICENCE = b"The MIT License"
 
@@ -24,9 +24,16 @@ SHARED = "One sentence of movies and tweets."
 
 
 def small_corpora(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An archive that counts as the pinned one, with 60 sentences of each corpus and one of two."""
+    """An archive that counts as the pinned one, with 60 sentences of each corpus and one of two.
+
+    In amazon and nyt two sentences each come from one document.
+    """
     lines = {
-        name: [f"{n}\t{(n % 9 - 4) / 2}\tsentence {n} of {name}, {n % 7} times" for n in range(60)]
+        name: [
+            f"{f'{n // 2}_{n % 2}' if name in OF_DOCUMENTS else n}\t{(n % 9 - 4) / 2}\t"
+            f"sentence {n} of {name}, {n % 7} times"
+            for n in range(60)
+        ]
         for name in FILES
     }
     lines["movies"].append(f"60\t2.5\t{SHARED}")

@@ -38,6 +38,19 @@ def test_a_corpus_becomes_the_files_that_users_have(archive: Path, tmp_path: Pat
     assert "(1 above 0, 3 below, 1 at 0)" in note
 
 
+def test_sentences_of_one_text_are_kept_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["12_1\t1.5\tGood.", "12_2\t-1\tBad.", "7_1\t2\tFine.", "9_4\t2.5\tGood."]
+    path = tmp_path / "vaderSentiment-3.3.2.tar.gz"
+    texts = {"amazonReviewSnippets_GroundTruth.txt": "\r\n".join(lines).encode()}
+    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, texts))
+    prepare_corpora([("amazon", tmp_path / "amazon")], archive=path)
+    scores = (tmp_path / "amazon" / "scores.tsv").read_text().splitlines()
+    assert scores == ["text\tscore\tdocument", "Good.\t2\t12", "Bad.\t-1\t12", "Fine.\t2\t7"]
+    assert "`document`" in (tmp_path / "amazon" / "SOURCE.md").read_text()
+
+
 def test_the_files_are_read_as_both_tasks_and_neutral_rows_have_no_label(
     archive: Path, tmp_path: Path
 ) -> None:

@@ -225,7 +225,7 @@ def test_no_normalised_text_stands_in_two_splits_and_no_row_is_lost(
     source = Source(
         path=path,
         split="part" if draw.random() < 0.5 else None,
-        group="doc" if draw.random() < 0.5 else None,
+        group="doc" if not stratify and draw.random() < 0.5 else None,
     )
     built = build(
         {"a": source},
@@ -326,6 +326,30 @@ def test_a_group_is_never_torn_by_the_hash(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", "text\tscore\tdoc", *rows)
     built = build({"a": Source(path=path, group="doc")}, val=0.3, test=0.3)
     documents = [{int(t.split()[1]) // 10 for t in texts(built, split)} for split in SPLITS]
+    assert all(documents)
+    assert sum(map(len, documents)) == 50
+
+
+def test_text_files_are_split_by_the_groups_of_the_table_beside_them(tmp_path: Path) -> None:
+    rows = [f"text {n}\t{n % 3}\tdocument {n // 10}" for n in range(500)]
+    # no row is in the order of the documents, and some sentences have a label alone
+    lines = [f"TEXT {n}" for n in reversed(range(500))] + [f"alone {n}" for n in range(50)]
+    folder = files(
+        tmp_path / "own",
+        positive="".join(f"{line}\n" for line in lines[::2]),
+        negative="".join(f"{line}\n" for line in lines[1::2]),
+    )
+    table(folder / "scores.tsv", "text\tscore\tdoc", *rows)
+    source = Source(path=str(folder), group="doc")
+    with pytest.raises(ConfigError, match=r"no groups where `stratify` .* the source 'a' has some"):
+        build({"a": source}, val=0.3, test=0.3, stratify="sentiment")
+    built = build({"a": source}, val=0.3, test=0.3)
+    assert sum(len(texts(built, split)) for split in SPLITS) == 1050
+    assert not built.readings["sentiment"].dropped["in another split"].count
+    documents = [
+        {int(t.split()[1]) // 10 for t in texts(built, split) if "alone" not in t}
+        for split in SPLITS
+    ]
     assert all(documents)
     assert sum(map(len, documents)) == 50
 

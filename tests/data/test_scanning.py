@@ -48,5 +48,5 @@ def test_what_was_dealt_comes_back_by_key_in_its_order(
 def test_a_part_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     parts = Parts(tmp_path, 4)
     for key in "abcdefgh":
-        parts.add(Row(key, key, 0.0, None, 0, 1, 0, ()), key)
+        parts.add(Row(key, key, 0.0, False, None, 0, 1, 0, ()), key)
     assert ["".join(row.key for row in part) for part in parts.read()] == ["gh", "b", "", "acdef"]

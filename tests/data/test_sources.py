@@ -57,6 +57,24 @@ def test_one_table_serves_several_tasks_and_is_read_once(tmp_path: Path) -> None
     assert len(found.feeds) == 1
 
 
+def test_groups_of_text_files_come_from_a_table_beside_them(tmp_path: Path) -> None:
+    for name in ("positive", "negative"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}\n")
+    with pytest.raises(DataError, match="expected a table with the group column 'doc' beside"):
+        find(tmp_path, group="doc")
+    (tmp_path / "scores.tsv").write_text("text\tscore\n")
+    with pytest.raises(DataError, match=r"scores\.tsv:1: expected the group column 'doc'"):
+        find(tmp_path, group="doc")
+    (tmp_path / "scores.tsv").write_text("text\tscore\tdoc\n")
+    assert [feed.group_column for feed in find(tmp_path, group="doc").feeds] == [None, "doc"]
+
+
+def test_a_corpus_of_documents_is_grouped_by_them() -> None:
+    assert Source(corpus="amazon").grouping == Source(corpus="nyt").grouping == "document"
+    assert Source(corpus="amazon", group="own").grouping == "own"
+    assert Source(corpus="movies").grouping is Source(path="a").grouping is None
+
+
 def test_columns_and_the_sentence_may_be_named(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     table.write_text("review,text,stars,part,doc\n")

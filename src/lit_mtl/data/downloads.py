@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from lit_mtl.data.splits import text_key
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
@@ -34,9 +34,14 @@ _FILES: dict[CorpusName, str] = {
     "nyt": "nytEditorialSnippets_GroundTruth.txt",
 }
 
-_GROUP_WARNING = """
-Mind that several sentences come from one review or editorial, and that the split is by sentence:
-sentences of one text stand on both sides of it, so that results are somewhat too good.
+OF_DOCUMENTS: tuple[CorpusName, ...] = ("amazon", "nyt")
+"""Corpora of which several sentences come from one text."""
+
+DOCUMENT = "document"
+"""The column of `scores.tsv` that tells these texts apart."""
+
+_DOCUMENTS_NOTE = f"""
+Several sentences come from one review or editorial: the column `{DOCUMENT}` of scores.tsv says which.
 """
 
 
@@ -45,8 +50,8 @@ def prepare_corpora(
 ) -> None:
     """Write rated corpora, each as `positive.txt`, `negative.txt` and `scores.tsv` in its folder.
 
-    A sentence that occurs twice is written once with the mean of its ratings. A sentence rated
-    exactly 0 has a score and no label. Licence and citation are written beside the files. A
+    A sentence that occurs twice is written once, with the mean of its ratings and its first document.
+    A sentence rated exactly 0 has a score and no label. Licence and citation are written beside the files. A
     folder appears complete or not at all; one that is there already is left as it is. The archive,
     which holds all corpora, is fetched once, and only if a folder is missing.
 
@@ -124,7 +129,13 @@ def _write_whole(folder: Path, name: CorpusName, content: bytes) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _extract(content: bytes, name: CorpusName) -> tuple[list[tuple[str, float]], bytes]:
+class _Rated(NamedTuple):
+    text: str
+    score: float
+    document: str
+
+
+def _extract(content: bytes, name: CorpusName) -> tuple[list[_Rated], bytes]:
     """Distinct sentences with their mean rating, and the licence."""
     outer = f"{_PACKAGE}/additional_resources/{_RATINGS}.tar.gz"
     inner = _member(content, outer)
@@ -142,36 +153,41 @@ def _member(archive: bytes, name: str) -> bytes:
         return file.read()
 
 
-def _distinct(lines: Iterable[list[str]]) -> list[tuple[str, float]]:
+def _distinct(lines: Iterable[list[str]]) -> list[_Rated]:
+    """Ids are `document_sentence` where there are documents."""
     ratings: dict[str, list[float]] = {}
-    for _, rating, text in lines:
-        ratings.setdefault(text_key(text), []).append(float(rating))
-    return [(text, fmean(values)) for text, values in ratings.items()]
+    documents: dict[str, str] = {}
+    for number, rating, text in lines:
+        key = text_key(text)
+        ratings.setdefault(key, []).append(float(rating))
+        documents.setdefault(key, number.partition("_")[0])
+    return [_Rated(text, fmean(values), documents[text]) for text, values in ratings.items()]
 
 
 def _title(name: CorpusName) -> str:
-    return f"# The corpus `{name}`\n"
+    return f"# The corpus `{name}`{' with its documents' if name in OF_DOCUMENTS else ''}\n"
 
 
-def _write(folder: Path, name: CorpusName, rows: list[tuple[str, float]], licence: bytes) -> None:
-    scored = "".join(f"{text}\t{score:.10g}\n" for text, score in rows)
-    positive = [text for text, score in rows if score > 0]
-    negative = [text for text, score in rows if score < 0]
+def _write(folder: Path, name: CorpusName, rows: list[_Rated], licence: bytes) -> None:
+    columns = ["text", "score", *([DOCUMENT] if name in OF_DOCUMENTS else [])]
+    cells = [[row.text, f"{row.score:.10g}", row.document][: len(columns)] for row in rows]
+    positive = [row.text for row in rows if row.score > 0]
+    negative = [row.text for row in rows if row.score < 0]
     texts = {
         "positive.txt": "".join(f"{text}\n" for text in positive),
         "negative.txt": "".join(f"{text}\n" for text in negative),
-        "scores.tsv": f"text\tscore\n{scored}",
+        "scores.tsv": "".join("\t".join(row) + "\n" for row in [columns, *cells]),
         SOURCE_NOTE: f"""{_title(name)}
 {len(rows)} distinct sentences with the mean of about 20 human ratings each, on -4 to +4
 ({len(positive)} above 0, {len(negative)} below, {len(rows) - len(positive) - len(negative)} at 0).
-
+{_DOCUMENTS_NOTE if name in OF_DOCUMENTS else ""}
 Made from `{_FILES[name]}` in {_PACKAGE}.tar.gz
 (SHA-256 {ARCHIVE_SHA256}), MIT licence, see LICENSE.
 
 Cite: Hutto, C.J. & Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment
 Analysis of Social Media Text. Eighth International Conference on Weblogs and Social Media
 (ICWSM-14). Ann Arbor, MI, June 2014.
-{_GROUP_WARNING if name in ("amazon", "nyt") else ""}""",
+""",
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8", newline="\n")

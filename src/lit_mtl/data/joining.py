@@ -50,6 +50,8 @@ def build_corpus(
         DataError: for whatever is wrong in a file, with file and line.
         ConfigError: if a setting fits nothing.
     """
+    if stratify is not None:
+        _refuse_groups(findings)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".parts-") as scratch:
         scan = Scan(findings, tasks, Parts(Path(scratch), number_of_parts(findings)))
         scan.run()
@@ -67,6 +69,16 @@ def build_corpus(
         paths={name: [str(path) for path in findings.paths(name)] for name in scan.tasks},
         unused=[str(path) for path in findings.unused],
     )
+
+
+def _refuse_groups(findings: Findings) -> None:
+    """With shares of each label, the sentences of one group would go to several splits."""
+    grouped = [feed.source for feed in findings.feeds if feed.group_column is not None]
+    if grouped:
+        raise ConfigError(
+            f"Expected no groups where `stratify` shares out each label, but the source {grouped[0]!r} "
+            "has some. Leave `stratify` out, or the source's `group`"
+        )
 
 
 def _shown(parts: Iterator[Iterable[Row]], number: int) -> Iterator[Iterable[Row]]:
@@ -96,13 +108,13 @@ class _Joiner:
         self._stratify = self.scan.names.index(task)
         found: dict[Stratum, list[float]] = {}
         for rows in self.scan.parts.read():
-            for position, stratum in self._positions(rows).values():
+            for position, stratum in self._positions(_placed(rows)).values():
                 found.setdefault(stratum, []).append(position)
         return {stratum: np.sort(positions) for stratum, positions in found.items()}
 
     def examples(self, rows: Iterable[Row]) -> Iterator[tuple[Split, Example]]:
         """The examples of a part, in the order of their first rows."""
-        known = list(rows)
+        known = _placed(rows)
         splits = self._splits(known)
         joined: dict[str, list[Row]] = {}
         for row, split in zip(known, splits, strict=True):
@@ -205,3 +217,20 @@ class _Joiner:
 
     def _where(self, row: Row) -> str:
         return f"{self._files[row.file]}:{row.number}"
+
+
+def _placed(rows: Iterable[Row]) -> list[Row]:
+    """Rows of a text without a group go where a row of the same text goes that has one."""
+    known = list(rows)
+    of_group: dict[str, float] = {}
+    for row in known:
+        if row.grouped:
+            of_group.setdefault(row.key.casefold(), row.position)
+    if not of_group:
+        return known
+    return [
+        row
+        if row.grouped
+        else row._replace(position=of_group.get(row.key.casefold(), row.position))
+        for row in known
+    ]

@@ -36,6 +36,7 @@ class Row(NamedTuple):
         text: the sentence.
         key: what it is joined by; see `text_key`.
         position: place in [0, 1) of the text or of its group; see `splits`.
+        grouped: whether it is that of a group.
         split: the split that its files give it, if they do.
         file: number of the file.
         number: of the line.
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     text: str
     key: str
     position: float
+    grouped: bool
     split: Split | None
     file: int
     number: int
@@ -221,9 +223,11 @@ class Scan:
             split = _declared(record, len(feed.columns) + 1)
         if split is not None:
             self.given[source].add(split)
-        position = position_of(fold if group is None else f"{feed.source}\0{group}")
+        grouped = group is not None
+        position = position_of(f"\0{group}" if grouped else fold)
         file = self.files.setdefault(record.file, len(self.files))
-        self.parts.add(Row(text, key, position, split, file, record.number, source, targets), fold)
+        row = Row(text, key, position, grouped, split, file, record.number, source, targets)
+        self.parts.add(row, fold)
 
 
 def _encoded(task: Task, name: str, cell: str, where: str) -> Target:

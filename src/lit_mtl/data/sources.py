@@ -1,10 +1,10 @@
 """Finds out which file serves which task: from what a config names, and from the files themselves."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lit_mtl.data.downloads import CORPORA, CorpusName
+from lit_mtl.data.downloads import CORPORA, DOCUMENT, OF_DOCUMENTS, CorpusName
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.splits import Split, split_of_name
 from lit_mtl.data.tables import (
@@ -36,7 +36,9 @@ class Source:
         val_path: files of the validation split, like `path`. None: rows of `path`.
         test_path: files of the test split, like `path`. None: rows of `path`.
         split: column that says in which split a row is. None: a hash of the text says.
-        group: column of what must not be torn by the split by hash, such as a document's number.
+        group: column of what must not be torn by the split by hash, such as a document's number; a
+            folder of text files takes it from the tables beside them. None: the documents of a corpus
+            that has them.
         weight: how often rows of this source are drawn; see `data.mixing`.
     """
 
@@ -57,6 +59,11 @@ class Source:
             return self.path
         assert self.corpus is not None, "the source was checked"
         return f"data/{self.corpus}"
+
+    @property
+    def grouping(self) -> str | None:
+        """The column of its groups, given or that of its corpus."""
+        return DOCUMENT if self.group is None and self.corpus in OF_DOCUMENTS else self.group
 
     def paths(self) -> dict[Split | None, str]:
         """Its paths by the split that they are for; None for that which is split here."""
@@ -247,9 +254,10 @@ def _feeds(
                     columns=columns,
                     split=split,
                     split_column=_named(table, source.split, "split"),
-                    group_column=_named(table, source.group, "group"),
+                    group_column=_group_column(table, source),
                 )
             )
+    _refuse_without_groups(source, feeds)
     missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
     if missing:
         wanted = {task: column for task, column in (source.tasks or {}).items() if task in missing}
@@ -288,6 +296,19 @@ def _named(table: Table, column: str | None, what: str) -> str | None:
             f"{', '.join(table.columns)}"
         )
     return column
+
+
+def _group_column(table: Table, source: Source) -> str | None:
+    return None if table.is_label_folder else _named(table, source.grouping, "group")
+
+
+def _refuse_without_groups(source: Source, feeds: Sequence[Feed]) -> None:
+    """Names of text files say no groups; who asks for them must have a table that does."""
+    if source.grouping and feeds and all(feed.table.is_label_folder for feed in feeds):
+        raise DataError(
+            f"{source.place}: expected a table with the group column {source.grouping!r} beside the "
+            "text files; found none from which a task learns"
+        )
 
 
 def _nothing_found(path: str, tasks: Mapping[str, Task]) -> DataError:
