@@ -1,12 +1,16 @@
 """The benchmarks run; their figures are nobody's test."""
 
 import json
+import runpy
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lit_mtl import load
 from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
 
 
@@ -38,11 +42,74 @@ def test_exactness_cost_prints_both_ratios_and_a_save(tiny_bert: Path) -> None:
     assert lines[2].startswith("a save takes")
 
 
-def test_the_table_of_plans_is_that_of_the_recorded_runs_and_in_the_readme() -> None:
+def test_rows_of_many_sentences_are_theirs_and_what_is_recorded_is_not_repeated(
+    tmp_path: Path,
+) -> None:
+    record = tmp_path / "record.jsonl"
+    options = ["--sentences=300", f"--record={record}", f"--scratch={tmp_path}"]
+    printed = run("million_sentences.py", *options)
+    rows = [line.split()[:4] for line in printed.splitlines()[2:]]
+    expected = [["embed", "to", ".npy"], ["predict", "to", ".jsonl"]]
+    assert rows == [[*command, number] for command in expected for number in ("30", "300")]
+    content = record.read_text()
+    runs = [json.loads(line) for line in content.splitlines()]
+    assert [each["checked"] for each in runs] == [30, 200, 30, 200]
+    assert all(0 <= each["difference"] <= 1e-5 for each in runs)
+    assert all(each["peak"] > 50e6 for each in runs)
+    assert run("million_sentences.py", *options, "--table") == printed
+    assert run("million_sentences.py", *options) == printed
+    assert record.read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["record.jsonl"]
+
+
+@pytest.mark.parametrize("damage", ["none", "order", "length", "partial"])
+def test_an_output_that_is_not_right_is_no_result(
+    damage: str, tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "million_sentences.py"))
+    vectors = load(exported).embed(list(benchmark["sentences"](40))).numpy()
+    order = [1, 0, *range(2, 40)] if damage == "order" else range(40)
+    np.save(tmp_path / "out.npy", vectors[order][: 39 if damage == "length" else 40])
+    if damage == "partial":
+        (tmp_path / ".partial-out.npy-x").touch()
+    expected = nullcontext() if damage == "none" else pytest.raises(AssertionError)
+    with expected:
+        benchmark["check"](str(exported), str(tmp_path / "out.npy"), "40")
+        assert json.loads(capsys.readouterr().out)["checked"] == 40
+
+
+def test_both_ways_to_embed_agree_and_rounds_on_record_are_not_repeated(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    record = tmp_path / "record.jsonl"
+    options = ["--sentences=40", f"--backbone={tiny_bert}", f"--record={record}"]
+    options += [f"--tables={EXAMPLE_FILES / 'scores.tsv'}"]
+    first = run("embedding_speed.py", *options, "--rounds=1")
+    assert first.startswith("40 sentences, ")
+    names = [line.split("  ")[0].split(" (")[0] for line in first.splitlines()[4:9]]
+    assert names == ["lit_mtl embed", *(f"encode, batches of {n}" for n in (16, 32, 64, 128))]
+    assert first.count("default") == first.count("best") == 1
+    content = record.read_text()
+    assert run("embedding_speed.py", *options, "--rounds=2").startswith("40 sentences, ")
+    lines = record.read_text().splitlines()
+    assert lines[0] == content.strip()
+    assert len(lines) == 2
+    assert all(0 < json.loads(line)["difference"] < 1e-5 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "record", sorted((ROOT / "benchmarks" / "results").glob("*.jsonl")), ids=lambda path: path.stem
+)
+def test_a_table_of_recorded_runs_is_in_the_readme(record: Path) -> None:
+    printed = run(f"{record.stem}.py", "--table").strip()
+    assert printed
+    assert printed in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_plans_has_a_row_a_plan() -> None:
     printed = run("compare_plans.py", "--table").strip()
     lines = (ROOT / "benchmarks" / "results" / "compare_plans.jsonl").read_text().splitlines()
     assert len(printed.splitlines()) == 2 + len({json.loads(line)["plan"] for line in lines})
-    assert printed in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.faults

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-TOKENS = 2048
+TOKENS = 1024
 """Tokens of a batch, about: enough to keep a processor busy, few enough for its cache."""
 
 
