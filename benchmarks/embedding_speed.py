@@ -27,16 +27,15 @@ from sentence_transformers import SentenceTransformer
 from tabulate import tabulate
 
 from lit_mtl.artifact import load
-from lit_mtl.artifact.length_batches import tokenize
 from lit_mtl.commands.quiet import silence_upstream_notes
-from lit_mtl.data.downloads import prepare_corpus
+from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from lit_mtl.data.inputs import Input
+from lit_mtl.tokenization import tokenize
 from untrained import write_untrained
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "embedding_speed.jsonl"
 
-CORPORA = ("movies", "tweets", "amazon", "nyt")
 OURS = "lit_mtl"
 DEFAULT = 32
 BATCH_SIZES = (16, DEFAULT, 64, 128)
@@ -54,8 +53,7 @@ def texts_of(tables: Iterable[Path], number: int) -> list[str]:
 
 def tables_of(data: Path) -> list[Path]:
     """Tables of the four corpora, which are fetched once."""
-    for name in CORPORA:
-        prepare_corpus(name, data / name)
+    prepare_corpora([(name, data / name) for name in CORPORA])
     return [data / name / "scores.tsv" for name in CORPORA]
 
 
@@ -103,7 +101,7 @@ def measure(arguments: argparse.Namespace) -> None:
         folder = Path(scratch) / "model"
         write_untrained(arguments.backbone, folder, pretrained=True)
         embedders = sides(folder)
-        lengths = [len(ids) for ids in tokenize(load(folder).tokenizer, texts)]
+        lengths = [len(ids) for ids in tokenize(load(folder).tokenizer, texts)[0]]
     for embed in embedders.values():
         embed(texts[:_WARM_UP])
     for number in range(len(done), arguments.rounds):

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lit_mtl import TrainedModel, load, load_checkpoint
 from lit_mtl.artifact.export import export
-from lit_mtl.artifact.length_batches import tokenize
 from lit_mtl.artifact.onnx_graph import EMBEDDING, GRAPH, open_session, run_texts
 from lit_mtl.commands.quiet import silence_upstream_notes
+from lit_mtl.tokenization import tokenize
 
 CHECKPOINT = Path("lightning_logs/quickstart/version_0/checkpoints/best.ckpt")
 
@@ -79,7 +79,7 @@ def main() -> None:
     silence_upstream_notes()
     texts = sentences(sorted(options.data.glob("*.txt")), options.rows)
     model = load_checkpoint(options.ckpt_path)
-    lengths = [len(ids) for ids in tokenize(model.tokenizer, texts)]
+    lengths = [len(ids) for ids in tokenize(model.tokenizer, texts)[0]]
     expected = outputs(model, texts)
     print(f"{len(texts)} sentences of {options.data}, {min(lengths)} to {max(lengths)} tokens")
     spread = float(expected[EMBEDDING].abs().max())

@@ -18,6 +18,7 @@ FLOORS = {
     "tasks": 2,
     "optim": 2,
     "pretrained": 2,
+    "tokenization": 2,
     "checkpoints": 2,
     "data": 3,
     "model": 3,

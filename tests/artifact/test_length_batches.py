@@ -1,10 +1,7 @@
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
-from lit_mtl.artifact.length_batches import length_batches, tokenize
-from tests.conftest import TINY_BERT
+from lit_mtl.artifact.length_batches import length_batches
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 200))
@@ -24,13 +21,3 @@ def test_rows_of_like_length_meet() -> None:
     ids = [[1] * length for length in (3, 30, 3, 30, 3, 30)]
     shapes = [tuple(batch.shape) for _, batch, _ in length_batches(ids, tokens=90)]
     assert shapes == [(3, 30), (3, 3)]
-
-
-def test_texts_are_stripped_and_cut_as_in_training() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(TINY_BERT)
-    tokenizer.model_max_length = 6
-    ids = tokenize(tokenizer, [" a b\n", "a b", "a b c d e f g"])
-    assert ids[0] == ids[1] == tokenizer("a b")["input_ids"]
-    assert len(ids[2]) == 6
-    assert tokenize(tokenizer, []) == []
-    assert torch.tensor(ids[2])[-1] == tokenizer.sep_token_id

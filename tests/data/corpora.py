@@ -8,11 +8,11 @@ from transformers import AutoTokenizer
 
 from lit_mtl.data.corpus import Corpus, target_column
 from lit_mtl.data.joining import build_corpus
-from lit_mtl.data.prepared import tokenizing
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import Split, Splitter
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
+from lit_mtl.tokenization import tokenizing
 from tests.conftest import TINY_BERT
 
 TASKS: dict[str, Task] = {"sentiment": Classification(), "score": Regression(low=-4, high=4)}

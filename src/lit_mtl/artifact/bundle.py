@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lit_mtl.artifact.length_batches import TOKENS, length_batches, tokenize
+from lit_mtl.artifact.length_batches import TOKENS, length_batches
 from lit_mtl.artifact.packed_linears import packed_linears
 from lit_mtl.calibration import Calibration, read_calibration
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel, Output
 from lit_mtl.pretrained import unpack_tokenizer
+from lit_mtl.tokenization import tokenize
 
 _STATE_PREFIX = "_network."
 
@@ -105,7 +106,7 @@ class TrainedModel:
         device = next(self.network.parameters()).device
         layers: AbstractContextManager[Any] | None = None
         for start in range(0, len(texts), _WINDOW):
-            ids = tokenize(self.tokenizer, texts[start : start + _WINDOW])
+            ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
             if layers is None and sum(map(len, ids)) >= _WORTH_PACKING:
                 layers = packed_linears(rows=batch_tokens)
             for rows, input_ids, mask in length_batches(ids, tokens=batch_tokens):

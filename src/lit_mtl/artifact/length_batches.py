@@ -9,24 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase
 
 TOKENS = 1024
 """Tokens of a batch, about: enough to keep a processor busy, few enough for its cache."""
-
-
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each sentence, cut to the tokenizer's `model_max_length`."""
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(
-        [text.strip() for text in texts],
-        truncation=True,
-        padding=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )["input_ids"]
-    return ids
 
 
 def length_batches(

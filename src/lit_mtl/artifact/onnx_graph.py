@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lit_mtl.artifact.bundle import TrainedModel
-from lit_mtl.artifact.length_batches import length_batches, tokenize
+from lit_mtl.artifact.length_batches import length_batches
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.tokenization import tokenize
 
 GRAPH = "multitask.onnx"
 INT8 = "multitask.int8.onnx"
@@ -193,7 +194,7 @@ def run_session(session: Any, ids: Tensor, mask: Tensor) -> dict[str, np.ndarray
 def run_texts(model: TrainedModel, session: Any, texts: Sequence[str]) -> dict[str, Tensor]:
     """Outputs by name of sentences, in their order."""
     rows, parts = [], []
-    for numbers, ids, mask in length_batches(tokenize(model.tokenizer, texts)):
+    for numbers, ids, mask in length_batches(tokenize(model.tokenizer, texts)[0]):
         rows.append(numbers)
         parts.append(run_session(session, ids, mask))
     order = torch.cat(rows).argsort()

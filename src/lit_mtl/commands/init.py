@@ -18,7 +18,6 @@ from lit_mtl.data.corpus import Corpus
 from lit_mtl.data.inspection import Guess, guess, is_split_column, look_at, text_column
 from lit_mtl.data.joining import build_corpus
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
-from lit_mtl.data.prepared import Tokenize, tokenizing
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import SPLITS, Splitter
 from lit_mtl.data.tables import is_table, open_table, tables
@@ -27,6 +26,7 @@ from lit_mtl.files import write_atomically
 from lit_mtl.pretrained import PACKAGED, load_tokenizer, resolve
 from lit_mtl.tasks import task_from_spec
 from lit_mtl.tasks.base import Task
+from lit_mtl.tokenization import Tokenize, tokenizing
 
 _FEW = 200
 """Labelled training sentences below which the backbone rests: too few to move millions of weights."""

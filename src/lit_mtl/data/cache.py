@@ -193,3 +193,4 @@ def _code() -> Iterator[tuple[str, Path]]:
     for room in ("data", "tasks"):
         for path in sorted((package / room).glob("*.py")):
             yield f"{room}/{path.name}", path
+    yield "tokenization.py", package / "tokenization.py"

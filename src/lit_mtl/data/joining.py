@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lit_mtl.data.corpus import Contradiction, Corpus, Reason
-from lit_mtl.data.prepared import Example, PreparedWriter, Tokenize
+from lit_mtl.data.prepared import Example, PreparedWriter
 from lit_mtl.data.scanning import Parts, Row, Scan, number_of_parts
 from lit_mtl.data.sources import Findings
 from lit_mtl.data.splits import SPLITS, Split, Splitter, Stratum
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Target, Task
+from lit_mtl.tokenization import Tokenize
 
 Contradictions = Literal["error", "drop", "keep"]
 """What becomes of a sentence that has several labels for one task."""

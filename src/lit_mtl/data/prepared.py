@@ -1,7 +1,7 @@
 """Writes examples, tokenised, to the Arrow files of a corpus, some at a time."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,21 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.corpus import Corpus, Places, arrow_file, target_column, targets_of
 from lit_mtl.data.splits import SPLITS, Split
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
+from lit_mtl.tokenization import Tokenize
 
 _CHUNK = 10_000
 """Sentences that are tokenised and written at once."""
-
-_CHARACTERS = 100
-"""Characters a token of the longest sentence, behind which a text is not looked at in general."""
-
-Tokenize = Callable[[Sequence[str]], tuple[list[list[int]], list[bool]]]
-"""Texts to ids, and whether a text was cut."""
 
 
 @dataclass(slots=True)
@@ -45,54 +39,13 @@ class Example:
     targets: dict[str, Target] = field(default_factory=dict)
 
 
-def tokenizing(tokenizer: PreTrainedTokenizerBase) -> Tokenize:
-    """Ids of texts, special ones included, cut to the tokenizer's `model_max_length`.
-
-    A fast tokenizer works on as many texts at once as there are cores. Of a text that is much too
-    long only the beginning is looked at: a tokenizer takes hundreds of bytes for each character.
-    """
-    limit = tokenizer.model_max_length
-    first = _CHARACTERS * limit
-
-    def encode(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(  # type: ignore[no-any-return]
-            list(texts), verbose=False, return_attention_mask=False, return_token_type_ids=False
-        )["input_ids"]
-
-    def tokenize(texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
-        if not texts:
-            return [], []
-        heads = [_beginning(text, first) for text in texts]
-        ids = encode(heads)
-        for row, text in enumerate(texts):
-            length = first
-            while len(ids[row]) <= limit and len(heads[row]) < len(text):
-                length *= 8  # the beginning was of few tokens
-                heads[row] = _beginning(text, length)
-                ids[row] = encode([heads[row]])[0]
-        cut = [len(tokens) > limit for tokens in ids]
-        for row, too_long in enumerate(cut):
-            if too_long:
-                ids[row] = tokenizer(heads[row], truncation=True, max_length=limit)["input_ids"]
-        return ids, cut
-
-    return tokenize
-
-
-def _beginning(text: str, length: int) -> str:
-    """The whole words, by spaces, of the first characters of a text; all of it if there is none."""
-    if len(text) <= length:
-        return text
-    return text[: text.rfind(" ", 0, length)].rstrip(" ") if " " in text[:length] else text
-
-
 class PreparedWriter:
     """The three files of a corpus while they are written.
 
     Args:
         folder: where they go.
         tasks: the tasks that have rows, with labels resolved.
-        tokenize: see `tokenizing`.
+        tokenize: see `tokenization`.
         files: the files that the examples count, for messages.
     """
 
