@@ -72,23 +72,23 @@ def training_batches(
         world_size: number of processes.
         mixture: how often sources are drawn. None: every row once.
     """
-    rows = len(lengths)
+    known = np.asarray(lengths)
+    rows = len(known)
     steps = training_steps(rows, batch_size=batch_size, world_size=world_size)
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(rows)
     if mixture is not None:
         drawn = epoch_rows(mixture.source, rows=mixture.rows, seed=seed, epoch=epoch)
         order = drawn[order]
+    order = order.astype(np.int32)  # of many millions of rows, the numbers alone take much memory
     pool = _POOL_BATCHES * batch_size * world_size
-    by_length = np.concatenate(
-        [
-            part[np.argsort(np.asarray(lengths)[part], kind="stable")]
-            for part in np.split(order, range(pool, rows, pool))
-        ]
-    )
-    batches = np.array_split(by_length, steps)
+    for start in range(0, rows, pool):
+        part = order[start : start + pool]
+        part[:] = part[np.argsort(known[part], kind="stable")]
+    size, larger = divmod(rows, steps)
     for step in random.permutation(steps):
-        yield batches[step][rank::world_size].tolist()
+        start = step * size + min(step, larger)
+        yield order[start : start + size + (step < larger)][rank::world_size].tolist()
 
 
 def evaluation_batches(

@@ -208,7 +208,7 @@ def token_counts(dataset: Dataset) -> NDArray[np.int32]:
     """Length of `input_ids` of each row; reads only where the lists begin."""
     column = dataset.data.column("input_ids")
     counts = [pa.compute.list_value_length(chunk).to_numpy() for chunk in column.chunks]
-    return np.concatenate([np.empty(0, np.int32), *counts]).astype(np.int32)
+    return np.concatenate([np.empty(0, np.int32), *counts])
 
 
 def _reading(values: dict[str, Any]) -> Reading:

@@ -20,10 +20,11 @@ from lit_mtl.data.tables import Record, sentence
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
 
-_PART_BYTES = 2**25
+_PART_BYTES = 2**24
 """Bytes of the files that are joined at once; about ten times as much memory."""
 
-_CHUNK = 10_000
+_CHUNK = 2_000
+"""Rows of each part that wait in memory to be written."""
 
 _MOST_CELLS = 1_000_000
 """Different targets that are kept while a task does not know its labels or its range."""
