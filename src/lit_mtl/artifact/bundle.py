@@ -4,7 +4,6 @@ Shapes: S sentences, D embedding dimension.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.artifact.length_batches import TOKENS, length_batches
-from lit_mtl.artifact.packed_linears import packed_linears
 from lit_mtl.calibration import Calibration, read_calibration
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
 from lit_mtl.errors import ConfigError
@@ -25,9 +23,6 @@ _STATE_PREFIX = "_network."
 
 _WINDOW = 8192
 """Sentences that are tokenised and sorted by length together."""
-
-_WORTH_PACKING = 4096
-"""Tokens from which weights are packed: doing so takes the time of about 60 tokens, and saves a tenth."""
 
 Progress = Callable[[int, int], None]
 """Is told how many sentences are done, and out of how many."""
@@ -104,14 +99,10 @@ class TrainedModel:
     ) -> Iterator[tuple[Tensor, Output]]:
         """Row numbers of each batch and what the network says of them."""
         device = next(self.network.parameters()).device
-        layers: AbstractContextManager[Any] | None = None
         for start in range(0, len(texts), _WINDOW):
             ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
-            if layers is None and sum(map(len, ids)) >= _WORTH_PACKING:
-                layers = packed_linears(rows=batch_tokens)
             for rows, input_ids, mask in length_batches(ids, tokens=batch_tokens):
-                with layers or nullcontext():
-                    output = self.network(input_ids.to(device), mask.to(device))
+                output = self.network(input_ids.to(device), mask.to(device))
                 yield rows + start, output
             progress(min(start + _WINDOW, len(texts)), len(texts))
 
