@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_mtl.cli import COMMANDS
+from lit_mtl.command_table import COMMANDS
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
 from tests.data.archive import small_corpora
