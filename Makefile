@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup locked quickstart check test test-faults large-file clean
+.PHONY: help setup locked quickstart check options test test-faults large-file clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: .venv/.dev  ## lint, types, layering
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
+
+options: .venv/.base  ## write the list of all options anew, which help and completion read
+	$(BIN)/python -m lit_mtl.commands.describe
 
 test: .venv/.dev  ## the tests that every change must pass; no network beyond the installation
 	$(BIN)/python -m pytest -n auto

@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "lit_mtl"
 
 FLOORS = {
+    "command_table": 0,
     "errors": 0,
     "signals": 0,
     "files": 1,

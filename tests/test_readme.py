@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lit_mtl.cli import COMMANDS
+from lit_mtl.command_table import COMMANDS
+from lit_mtl.commands.help import overview
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
 from tests.data.archive import small_corpora
@@ -88,6 +89,10 @@ def test_the_report_shown_is_what_check_data_prints(tmp_path: Path) -> None:
     done = run("python -m lit_mtl check-data --config configs/debug.yaml")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in README
+
+
+def test_the_overview_shown_is_what_help_prints() -> None:
+    assert overview() in README
 
 
 @pytest.mark.parametrize("name", COMMANDS)

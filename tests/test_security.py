@@ -20,7 +20,7 @@ import yaml
 
 from lit_mtl.artifact.folder import write_manifest
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, write_checkpoint
-from lit_mtl.cli import COMMANDS as CLI_COMMANDS
+from lit_mtl.command_table import COMMANDS as CLI_COMMANDS
 from tests.conftest import ROOT, Run
 from tests.runs import run_folder
 

@@ -299,6 +299,18 @@ def test_unknown_keys_and_values_are_refused(
     assert words[0].split("=")[0].split(".")[-1].strip("-") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["fit", "plan"])
+def test_a_mistake_is_told_without_a_screen_of_options(
+    lit_mtl: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl(name, "--model.lrr=1")
+    usage, tip, error = capsys.readouterr().err.splitlines()
+    assert usage == f"usage: python -m lit_mtl {name} [options]"
+    assert tip.endswith(f" python -m lit_mtl {name} --help")
+    assert "--model.lrr=1" in error
+
+
 TASK_MISTAKES = [
     ("{kind: classification, class_weight: balanced}", "no field 'class_weight'. Its fields: kind"),
     ("{kind: regression, loss: cubic}", "['squared', 'absolute', 'huber']. Got value: cubic"),

@@ -19,7 +19,7 @@ def run(name: str, args: Sequence[str]) -> None:
         args: what stands behind it.
     """
     silence_upstream_notes()
-    options = _parser(name).parse_args(args)
+    options = parser(name).parse_args(args)
     int8 = None
     if options.int8 is not None:
         windows = Input(path=options.int8).windows()
@@ -56,11 +56,13 @@ def described(evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m lit_mtl {name}",
-        description="Write a checkpoint as a folder for sentence-transformers, lit_mtl.load and ONNX.",
-    )
+def parser(name: str) -> argparse.ArgumentParser:
+    """What the command accepts.
+
+    Args:
+        name: the command.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
     parser.add_argument("--ckpt_path", type=Path, required=True, help="a checkpoint of fit")
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     parser.add_argument(

@@ -19,10 +19,7 @@ _TRAINER = "--trainer."
 
 _KINDS: dict[str, Kind] = {"predict": "predictions", "embed": "embedding"}
 
-_DESCRIPTIONS = {
-    "predict": "Write each task's prediction for sentences; without --output as JSON lines to stdout.",
-    "embed": "Write sentence embeddings; without --output show shape, norms and cosines.",
-}
+_WITHOUT_OUTPUT = {"predict": "JSON lines on stdout", "embed": "shape, norms and cosines"}
 
 
 def run(name: str, args: Sequence[str]) -> None:
@@ -34,7 +31,7 @@ def run(name: str, args: Sequence[str]) -> None:
     """
     silence_upstream_notes()
     own, trainer_flags = split_flags(args)
-    options = _parser(name).parse_args(own)
+    options = parser(name).parse_args(own)
     source = _source(options)
     if options.output is None:
         if trainer_flags:
@@ -112,13 +109,13 @@ def _counter(rows: int) -> None:
         print(f"\r{rows:,} rows", end="", file=sys.stderr)
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m lit_mtl {name}",
-        description=_DESCRIPTIONS[name],
-        epilog="Flags of Lightning's Trainer, such as --trainer.devices 2 --trainer.strategy ddp, run it in "
-        "several processes.",
-    )
+def parser(name: str) -> argparse.ArgumentParser:
+    """What one of both commands accepts.
+
+    Args:
+        name: `predict` or `embed`.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
     parser.add_argument("sentences", nargs="*", help="sentences; without them, stdin is read")
     parser.add_argument(
         "--ckpt_path", type=Path, required=True, help="an exported folder or a checkpoint"
@@ -126,7 +123,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--input", type=Path, help="a .txt file, one sentence a line, or a table")
     parser.add_argument("--text_column", help="the table's column of sentences; text or sentence")
     formats = ".jsonl, .csv, .parquet" + (" or .npy" if name == "embed" else "")
-    parser.add_argument("--output", type=Path, help=f"the file to write: {formats}")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help=f"the file to write: {formats}; without it, {_WITHOUT_OUTPUT[name]}",
+    )
     parser.add_argument(
         "--batch_tokens", type=_positive, default=TOKENS, help="tokens run at once, about"
     )

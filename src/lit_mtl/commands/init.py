@@ -64,7 +64,7 @@ def run(name: str, args: Sequence[str]) -> None:
         args: what stands behind it.
     """
     silence_upstream_notes()
-    options = _parser(name).parse_args(args)
+    options = parser(name).parse_args(args)
     output = Path(options.output or f"{Path(options.path).resolve().stem}.yaml")
     if output.exists():
         raise ConfigError(f"{output}: is there already. Name another file with --output")
@@ -346,16 +346,18 @@ def _one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m lit_mtl {name}",
-        description="Look at files of sentences and write a config to begin with.",
-    )
+def parser(name: str) -> argparse.ArgumentParser:
+    """What the command accepts.
+
+    Args:
+        name: the command.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
     parser.add_argument("path", help="a folder of <label>.txt files or tables, or a table")
     parser.add_argument("--output", help="the config to write; default: named like the path")
     parser.add_argument(
         "--backbone",
         default="bert-base-uncased",
-        help=f"hub name, local folder, or {PACKAGED} (default: %(default)s)",
+        help=f"hub name, local folder, or {PACKAGED}",
     )
     return parser

@@ -1,4 +1,4 @@
-"""`fit`, `validate`, `test`, `groups` and `plan`, through one LightningCLI."""
+"""`fit`, `validate`, `test`, `groups`, `plan` and `check-data`, through one LightningCLI."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
+from lit_mtl.command_table import PROG
 from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
@@ -296,22 +297,22 @@ def run(name: str, args: Sequence[str]) -> None:
     silence_upstream_notes()
     try:
         if name == "groups":
-            cli = _described(args)
+            cli = _described(name, args)
             print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
         elif name == "plan":
-            _plan(args)
+            _plan(name, args)
         elif name == "check-data":
-            _check_data(args)
+            _check_data(name, args)
         else:
-            _lightning([name, *args], run=True)
+            _lightning(name, [name, *args], run=True)
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
 
 
-def _plan(args: Sequence[str]) -> None:
+def _plan(name: str, args: Sequence[str]) -> None:
     """Show the stages of a config, or write a plan to begin with."""
     generate = list(args[:2]) == ["--generate", "gradual"]
-    cli = _described(args[2:] if generate else args)
+    cli = _described(name, args[2:] if generate else args)
     if generate:
         print(gradual_plan(cli.model.network, epochs=cli.trainer.max_epochs or 1))
         return
@@ -320,10 +321,10 @@ def _plan(args: Sequence[str]) -> None:
     print(rate_table(stages, cli.model.network, cli.model.rates))
 
 
-def _check_data(args: Sequence[str]) -> None:
+def _check_data(name: str, args: Sequence[str]) -> None:
     """Report on the data; contradictions are shown before they are refused, as a fit would."""
     as_json = "--json" in args
-    cli = _lightning([word for word in args if word != "--json"], run=False)
+    cli = _lightning(name, [word for word in args if word != "--json"], run=False)
     refuses = cli.datamodule.contradictions == "error"
     if refuses:
         cli.datamodule.contradictions = "drop"
@@ -336,9 +337,9 @@ def _check_data(args: Sequence[str]) -> None:
             raise contradiction.error()
 
 
-def _described(args: Sequence[str]) -> LitMTLCLI:
+def _described(name: str, args: Sequence[str]) -> LitMTLCLI:
     """Everything that a fit would have before its first step."""
-    cli = _lightning(args, run=False)
+    cli = _lightning(name, args, run=False)
     _read_data(cli)
     cli.model.build(cli.datamodule.tasks)
     return cli
@@ -359,11 +360,12 @@ def restrict_imports() -> None:
     )
 
 
-def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
+def _lightning(name: str, args: Sequence[str], *, run: bool) -> LitMTLCLI:
     restrict_imports()
     model: type[LightningModule] = MultiTaskModule
     data: type[LightningDataModule] = SentimentDataModule
     sys.argv[1:] = args  # read from there, since DDP starts its other processes with it
+    usage = f"{PROG} {name} [options]"  # upon a mistake; the names of all options fill a screen
     return LitMTLCLI(
         model,
         data,
@@ -374,7 +376,8 @@ def _lightning(args: Sequence[str], *, run: bool) -> LitMTLCLI:
         save_config_kwargs={"overwrite": True},
         parser_class=_Parser,
         parser_kwargs={
-            "prog": "python -m lit_mtl",
+            "prog": PROG if run else f"{PROG} {name}",
+            **({"usage": PROG, name: {"usage": usage}} if run else {"usage": usage}),
             "default_env": True,
             "env_prefix": _ENVIRONMENT,
         },
