@@ -33,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]
     if (text := _answer_at_once(words)) is not None:
-        print(text)
+        _show(text)
         return 0
     if words[0] not in COMMANDS:
         valid = ", ".join(COMMANDS)
@@ -66,6 +66,15 @@ def _answer_at_once(words: Sequence[str]) -> str | None:
     if words[0] == "--version":
         return __version__
     return help_asked_for(words[0], words[1:]) if words[0] in COMMANDS else None
+
+
+def _show(text: str) -> None:
+    """Print a text, of which a pager or `head` may not want all."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # else Python would complain when it closes standard output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _pass_on(signum: int) -> None:
