@@ -81,6 +81,7 @@ def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
             for name, values in targets.items()
         },
         labelled={name: torch.tensor(mask) for name, mask in labelled.items()},
+        tokens=40,
     )
 
 
