@@ -93,6 +93,10 @@ def _full_windows(lengths: NDArray[np.integer], *, tokens: int, batch_size: int)
             if (wider - start) * longest - (before[wider] - before[start]) > _WASTE * tokens:
                 break
             stop, batches = wider, batches + 1
+        if windows and 2 * (stop - start) < size:
+            # what is left of the rows: shared with the batches before, no step of a few rows
+            last = windows.pop()
+            start, batches = last.start, last.batches + 1
         windows.append(Window(start, stop, batches))
         start = stop
     return windows
