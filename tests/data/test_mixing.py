@@ -91,6 +91,14 @@ def test_the_longest_possible_is_close_and_the_order_is_drawn_anew() -> None:
     assert abs(np.corrcoef(np.arange(6000), lengths[one[:6000]])[0, 1]) < 0.1
 
 
+def test_every_part_of_the_lengths_has_its_share_of_an_epoch() -> None:
+    lengths, source = np.random.default_rng(0).permutation(9000), np.zeros(9000, np.int64)
+    for epoch in range(3):
+        drawn = epoch_rows(source, rows=[4900], seed=0, epoch=epoch, lengths=lengths)
+        counts = np.bincount(lengths[drawn] * 70 // 9000)  # the root of 4900
+        assert counts.max() - counts.min() <= 5
+
+
 def test_an_epoch_is_a_function_of_seed_and_number_and_is_shared_by_the_ranks() -> None:
     source = np.repeat([0, 1], [90, 10])
     mixture = Mixture(source, [50, 50])
