@@ -29,9 +29,11 @@ def test_a_window_ends_where_its_padding_would_be_a_fifth_of_a_batch() -> None:
 
 def test_there_is_no_small_last_batch() -> None:
     assert windows([10] * 101, 100) == [Window(0, 101, 11)]
-    # too short for the window before, and less than half a batch of their own
-    assert windows([10] * 10 + [2] * 24, 100) == [Window(0, 34, 2)]
-    assert windows([10] * 10 + [2] * 25, 100) == [Window(0, 10, 1), Window(10, 35, 1)]
+    # too short for the window before, but fewer rows than its batches have
+    assert windows([10] * 10 + [2] * 10, 100) == [Window(0, 20, 2)]
+    assert windows([10] * 10 + [2] * 11, 100) == [Window(0, 10, 1), Window(10, 21, 1)]
+    # half a batch of their own
+    assert windows([10] * 10 + [5] * 10, 100) == [Window(0, 10, 1), Window(10, 20, 1)]
 
 
 def test_a_row_that_is_too_long_is_alone() -> None:
@@ -44,8 +46,7 @@ def test_the_largest_windows_are_cut_further_until_every_rank_has_as_many_batche
     assert windows(lengths, 100, world_size=2) == [Window(0, 10, 2), Window(10, 40, 4)]
     assert windows(lengths, 100, world_size=7) == [Window(0, 10, 2), Window(10, 40, 5)]
     # a window of single rows cannot be cut
-    lengths = [90] * 4 + [5] * 12
-    assert windows(lengths, 100, world_size=6) == [Window(0, 4, 4), Window(4, 16, 2)]
+    assert windows([90] * 4 + [5] * 2, 100, world_size=6) == [Window(0, 4, 4), Window(4, 6, 2)]
     # where there are too few rows, some batches have one too many
     assert windows([30] * 5, 40, world_size=4) == [Window(0, 5, 4)]
 

@@ -40,6 +40,11 @@ class Window:
     stop: int
     batches: int
 
+    @property
+    def rows_each(self) -> int:
+        """Rows that each of the batches has at least."""
+        return (self.stop - self.start) // self.batches
+
 
 def budget_windows(
     lengths: NDArray[np.integer], *, tokens: int, batch_size: int, world_size: int = 1
@@ -93,8 +98,9 @@ def _full_windows(lengths: NDArray[np.integer], *, tokens: int, batch_size: int)
             if (wider - start) * longest - (before[wider] - before[start]) > _WASTE * tokens:
                 break
             stop, batches = wider, batches + 1
-        if windows and 2 * (stop - start) < size:
-            # what is left of the rows: shared with the batches before, no step of a few rows
+        left = stop - start
+        if windows and 2 * left < size and left <= windows[-1].rows_each:
+            # the last rows, which would be a step of few: shared with the batches before
             last = windows.pop()
             start, batches = last.start, last.batches + 1
         windows.append(Window(start, stop, batches))
