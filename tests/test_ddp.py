@@ -11,6 +11,7 @@ import torch
 
 from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of, text_key
 from tests.conftest import ROOT
+from tests.runs import TRACE, trace_of
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
 
@@ -89,6 +90,26 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
     run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
     rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert rows == sentences
+
+
+def test_two_processes_share_batches_with_a_budget_of_tokens(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    budget = ["--data.batch_tokens=128", "--data.batch_size=null", TRACE]
+    two, printed = fit(tmp_path / "two", arguments, *TWO, *budget)
+    assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
+    assert "DistributedSampler" not in printed
+    traces = [trace_of(tmp_path / "two", rank) for rank in (0, 1)]
+    assert len(traces[0]) == len(traces[1])
+    for epoch in (0, 1):
+        rows = [
+            row
+            for trace in traces
+            for line in trace
+            if line["position"][0] == epoch
+            for row in line["rows"]
+        ]
+        assert sorted(rows) == list(range(len(rows)))
 
 
 PLAN = """

@@ -81,6 +81,7 @@ def one_batch(*, labelled: dict[str, list[bool]], fill: float = 0.0) -> Batch:
             for name, values in targets.items()
         },
         labelled={name: torch.tensor(mask) for name, mask in labelled.items()},
+        tokens=40,
     )
 
 
@@ -186,17 +187,31 @@ def test_metric_keys_are_the_documented_ones(tiny_bert: Path, tmp_path: Path) ->
     assert {"train/loss", "train/score/loss", "train/sentiment/loss", "val/loss"} <= keys
 
 
+def test_the_share_of_padding_is_logged_of_each_step(tiny_bert: Path, tmp_path: Path) -> None:
+    module, data, curve = MultiTaskModule(str(tiny_bert)), datamodule(tiny_bert), Curve()
+    trainer(tmp_path, logger=curve, log_every_n_steps=1).fit(module, datamodule=data)
+    data.position = (0, 0)
+    expected = [
+        float((batch["attention_mask"] == 0).float().mean()) for batch in data.train_dataloader()
+    ]
+    assert curve.points["train/padding"] == pytest.approx(expected, abs=1e-6)
+    assert max(expected) > 0
+
+
 class Curve(Logger):
-    """Keeps the keys that are logged."""
+    """Keeps what is logged: keys, and the points of each."""
 
     name = version = "curve"
 
     def __init__(self) -> None:
         super().__init__()
         self.keys: set[str] = set()
+        self.points: dict[str, list[float]] = {}
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.keys |= set(metrics)
+        for key, value in metrics.items():
+            self.points.setdefault(key, []).append(value)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         pass

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -179,6 +180,9 @@ class MultiTaskModule(LightningModule):
         self.log("train/loss", loss.detach(), batch_size=rows)
         for name, value in losses.items():
             self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
+        # on the processor, where it is known: a number would be sent to the device and waited for
+        padding = torch.tensor(1 - batch["tokens"] / batch["input_ids"].numel(), device="cpu")
+        self.log("train/padding", padding, batch_size=rows)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 

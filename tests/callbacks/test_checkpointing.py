@@ -56,6 +56,7 @@ VARIANTS = {
     "warm-up and cosine": ["--model.schedule=cosine", "--model.warmup_fraction=0.5"],
     "two workers": ["--data.num_workers=2"],
     "limited epochs": ["--trainer.limit_train_batches=3"],
+    "a budget of tokens": ["--data.batch_tokens=256", "--data.batch_size=null"],
     "bfloat16": ["--trainer.precision=bf16-mixed"],
     "staged freezing": ["--config=stages.yaml"],
     "a plateau": ["--config=plateau.yaml", "--trainer.val_check_interval=2"],

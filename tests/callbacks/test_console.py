@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
 
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
@@ -28,6 +29,10 @@ def test_the_data_table_counts_sentences_and_labels_of_each_split(
     assert [sum(column) for column in zip(*rows, strict=True)] == [44, 40, 44]
     assert "score: 44 rows read" in lines
     assert "cut" not in lines[-1]
+    assert f"an epoch: 2 training batches a process, of {rows[0][0] / 2:.1f} sentences" in lines[5]
+    batches = [batch["attention_mask"].float() for batch in data.train_dataloader()]
+    padding = 1 - sum(float(mask.sum()) for mask in batches) / sum(map(torch.numel, batches))
+    assert lines[5].endswith(f"{padding:.1%} of their tokens are padding")
     short = example_data(tiny_bert, max_length=12, tasks={"score": SCORE})
     short.setup("fit")
     assert data_table(short).splitlines()[-1].endswith("sentences are cut to 12 tokens")

@@ -151,6 +151,7 @@ def test_every_family_goes_through_a_plan(family: str, tmp_path: Path) -> None:
         row_id=torch.arange(4),
         targets={"score": torch.tensor([1.0, -1.0, 2.0, 0.5])},
         labelled={"score": torch.ones(4, dtype=torch.bool)},
+        tokens=40,
     )
     loader: DataLoader[Batch] = DataLoader(cast(Dataset[Batch], [batch]), batch_size=None)
     low = ("backbone.embeddings", "backbone.layers[:2]")

@@ -114,6 +114,7 @@ def test_a_checkpoint_is_continued_by_the_same_settings_only(
         ("--trainer.gradient_clip_val=1", "gradient_clip_val: None there, 1"),
         ("--trainer.callbacks.init_args.step=6", "callbacks.Fault: [{'what': 'SIGTERM',"),
         ("--data.batch_size=4", "data.batch_size: 8 there, 4 here"),
+        ("--data.batch_tokens=256", "data.batch_tokens: None there, 256 here"),
         ("--trainer.accumulate_grad_batches=2", "accumulate_grad_batches: 1 there, 2 here"),
         ("--freezing.stages=[{name: all}]", "freezing.stages: [] there, [{'name': 'all', "),
         ("--model.backbone=minilm", f"backbone: {backbone}; this run has minilm"),

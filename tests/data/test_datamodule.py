@@ -1,10 +1,12 @@
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Source
@@ -163,6 +165,51 @@ def test_tables_that_no_task_learns_from_are_named(tiny_bert: Path, tmp_path: Pa
     data.setup("fit")
     assert data.corpus is not None
     assert data.corpus.unused == [str(tmp_path / "other.csv")]
+
+
+def test_a_budget_of_tokens_takes_the_place_of_a_number_of_rows_or_joins_it(
+    tiny_bert: Path,
+) -> None:
+    sizes = {}
+    for most in (None, 4):
+        data = module(EXAMPLE_FILES, tiny_bert, batch_size=most, batch_tokens=256)
+        data.setup("fit")
+        assert data.corpus is not None
+        batches = list(data.train_dataloader())
+        assert len(batches) == len(data.train_dataloader())
+        rows = [row for batch in batches for row in batch["row_id"].tolist()]
+        assert sorted(rows) == list(range(len(rows)))
+        for batch in batches:
+            assert batch["input_ids"].numel() <= 256
+            assert batch["tokens"] == int(batch["attention_mask"].sum())
+        sizes[most] = {len(batch["row_id"]) for batch in batches}
+        assert {len(batch["row_id"]) for batch in data.val_dataloader()} == {
+            len(data.corpus.splits["val"])
+        }
+    assert max(sizes[4]) == 4 < max(sizes[None])
+    assert SentimentDataModule(str(EXAMPLE_FILES)).batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": None, "batch_tokens": 127}, "`max_length`, 128, but got 127"),
+        ({"batch_size": 43, "batch_tokens": 128}, "got 43: so many rows of 3 tokens"),
+    ],
+)
+def test_a_budget_that_contradicts_other_settings_is_refused(
+    options: dict[str, Any], message: str, tiny_bert: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        module(EXAMPLE_FILES, tiny_bert, **options)
+
+
+def test_a_worker_makes_the_batch_with_one_row_too_many(tiny_bert: Path) -> None:
+    """Where ranks outnumber the rest of the rows, some of them get one more than `batch_size`."""
+    data = module(EXAMPLE_FILES, tiny_bert, batch_size=1, num_workers=1)
+    data.setup("fit")
+    data.trainer = cast(Trainer, SimpleNamespace(global_rank=0, world_size=20))
+    assert [len(batch["row_id"]) for batch in data.train_dataloader()] == [2]
 
 
 def test_wrong_settings_are_refused(tiny_bert: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
 
+from lit_mtl.data.batching import LengthGroupedSampler
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import printable
@@ -41,14 +42,15 @@ class ConsoleReport(Callback):
 
 
 def data_table(datamodule: SentimentDataModule) -> str:
-    """Rows of each split and labelled rows of each task, and what was left out or cut."""
+    """Rows of each split and labelled rows of each task, the batches, and what was left out or cut."""
     corpus = datamodule.corpus
     assert corpus is not None, "the datamodule is set up"
     rows = [
         [split, len(corpus.splits[split])] + [corpus.labelled(split, name) for name in corpus.tasks]
         for split in SPLITS
     ]
-    notes = [
+    notes = [_batches(datamodule.train_sampler(), rows=len(corpus.splits["train"]))]
+    notes += [
         ", ".join(
             [f"{name}: {reading.read:,} rows read"]
             + [f"{p.count:,} {reason}" for reason, p in reading.dropped.items() if p.count]
@@ -66,6 +68,15 @@ def data_table(datamodule: SentimentDataModule) -> str:
             f"{corpus.truncated.count:,} sentences are cut to {datamodule.max_length} tokens"
         )
     return printable("\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes]))
+
+
+def _batches(sampler: LengthGroupedSampler, *, rows: int) -> str:
+    """Number, mean size and padding of the batches of an epoch."""
+    mean = rows / (len(sampler) * sampler.world_size)
+    return (
+        f"an epoch: {len(sampler):,} training batches a process, of {mean:.1f} sentences on average; "
+        f"{sampler.padding():.1%} of their tokens are padding"
+    )
 
 
 def group_table(groups: Iterable[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ _COMPARED = (
     "freezing",
     "model",
     "data.batch_size",
+    "data.batch_tokens",
     "data.max_length",
     "data.mixing",
     "data.mixing_temperature",

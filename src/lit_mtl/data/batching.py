@@ -2,35 +2,26 @@
 
 That makes a run resumable at any batch: (epoch, batches done) says all about the rows that remain.
 Rows of similar length meet, so that little is padded; which of them meet is drawn anew each epoch.
+Batches have a fixed number of rows, or as many as a budget of tokens allows.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
-from lit_mtl.data.mixing import epoch_rows
-from lit_mtl.errors import DataError
+from lit_mtl.data.mixing import epoch_rows, longest_possible
+from lit_mtl.data.steps import Window, budget_windows, training_steps
 
 Lengths = Sequence[int] | NDArray[np.int32]
 """Tokens of each row."""
 
 _POOL_BATCHES = 50
 """Batches whose rows are sorted by length together. More pad less, fewer mix more freely."""
-
-
-def training_steps(rows: int, *, batch_size: int, world_size: int = 1) -> int:
-    """Batches that each rank has in an epoch, enough of them that none exceeds `batch_size`.
-
-    Raises:
-        DataError: if there are fewer rows than processes.
-    """
-    if rows < world_size:
-        raise DataError(f"Expected a training row for each of {world_size} processes, got {rows}")
-    return min(-(-rows // (batch_size * world_size)), rows // world_size)
 
 
 @dataclass(frozen=True)
@@ -78,8 +69,7 @@ def training_batches(
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(rows)
     if mixture is not None:
-        drawn = epoch_rows(mixture.source, rows=mixture.rows, seed=seed, epoch=epoch)
-        order = drawn[order]
+        order = epoch_rows(mixture.source, rows=mixture.rows, seed=seed, epoch=epoch)[order]
     order = order.astype(np.int32)  # of many millions of rows, the numbers alone take much memory
     pool = _POOL_BATCHES * batch_size * world_size
     for start in range(0, rows, pool):
@@ -89,6 +79,74 @@ def training_batches(
     for step in random.permutation(steps):
         start = step * size + min(step, larger)
         yield order[start : start + size + (step < larger)][rank::world_size].tolist()
+
+
+def planned_windows(
+    lengths: Lengths,
+    *,
+    batch_tokens: int,
+    batch_size: int,
+    world_size: int = 1,
+    mixture: Mixture | None = None,
+) -> list[Window]:
+    """Where the rows of any epoch, sorted by length, are cut for `budget_batches`.
+
+    Args:
+        lengths: tokens of each row.
+        batch_tokens: rows times the longest row of a batch and rank at most.
+        batch_size: rows a batch and rank at most.
+        world_size: number of processes.
+        mixture: how often sources are drawn. Their rows then differ between epochs, and what is
+            cut are the longest that could be drawn: batches are a little smaller than without.
+    """
+    known = np.asarray(lengths)
+    if mixture is not None:
+        known = longest_possible(known, mixture.source, rows=mixture.rows)
+    longest_first = np.sort(known)[::-1]
+    return budget_windows(
+        longest_first, tokens=batch_tokens, batch_size=batch_size, world_size=world_size
+    )
+
+
+def budget_batches(
+    lengths: Lengths,
+    *,
+    windows: Sequence[Window],
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+    mixture: Mixture | None = None,
+) -> Iterator[list[int]]:
+    """Row numbers of each batch of one rank in one epoch, with a budget of tokens.
+
+    Every row comes exactly once over all ranks, without a mixture. All ranks have the same number of
+    batches in every epoch; those that they hold at one step are neighbours by length, so that none
+    waits long.
+
+    Args:
+        lengths: tokens of each row.
+        windows: those that `planned_windows` found for the same rows.
+        seed: seed of the order.
+        epoch: counts from 0.
+        rank: this process.
+        world_size: number of processes.
+        mixture: how often sources are drawn. None: every row once.
+    """
+    known = np.asarray(lengths)
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(known))
+    if mixture is not None:
+        order = epoch_rows(
+            mixture.source, rows=mixture.rows, seed=seed, epoch=epoch, lengths=known
+        )[order]
+    longest_first = order[np.argsort(-known[order], kind="stable")]
+    batches: list[NDArray[np.int64]] = []
+    for window in windows:
+        rows = random.permutation(longest_first[window.start : window.stop])
+        batches += np.array_split(rows, window.batches)
+    for step in random.permutation(len(batches) // world_size):
+        yield batches[step * world_size + rank].tolist()
 
 
 def evaluation_batches(
@@ -113,12 +171,14 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
 
     Args:
         lengths: tokens of each row.
-        batch_size: rows a batch and rank.
+        batch_size: rows a batch and rank at most.
         seed: seed of the order of training batches; None for the order of evaluation.
         rank: this process.
         world_size: number of processes.
         start: epoch to begin with and batches of it that are done.
         mixture: how often sources are drawn in training. None: every row once an epoch.
+        batch_tokens: tokens of a training batch and rank at most, padding included. None: all
+            training batches have the same number of rows.
     """
 
     def __init__(
@@ -131,6 +191,7 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         world_size: int = 1,
         start: tuple[int, int] = (0, 0),
         mixture: Mixture | None = None,
+        batch_tokens: int | None = None,
     ) -> None:
         # known before the first iterator: workers fetch as soon as they exist
         self.epoch = start[0]
@@ -139,8 +200,17 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
-        self._world_size = world_size
+        self.world_size = world_size
         self._mixture = mixture
+        self._windows = None
+        if seed is not None and batch_tokens is not None:
+            self._windows = planned_windows(
+                lengths,
+                batch_tokens=batch_tokens,
+                batch_size=batch_size,
+                world_size=world_size,
+                mixture=mixture,
+            )
 
     def __iter__(self) -> Iterator[list[int]]:
         """The batches of the current epoch that are not done."""
@@ -150,25 +220,44 @@ class LengthGroupedSampler(DistributedSampler[list[int]]):
     def __len__(self) -> int:
         """Batches of a whole epoch of this rank, which do not depend on the epoch."""
         rows, size = len(self._lengths), self._batch_size
+        if self._windows is not None:
+            return sum(window.batches for window in self._windows) // self.world_size
         if self._seed is not None:
-            return training_steps(rows, batch_size=size, world_size=self._world_size)
-        own = len(range(self._rank, rows, self._world_size)) or 1
+            return training_steps(rows, batch_size=size, world_size=self.world_size)
+        own = len(range(self._rank, rows, self.world_size)) or 1
         return -(-own // size)
 
+    @property
+    def most_rows(self) -> int:
+        """Rows of a batch at most: one more than asked for, where a rank would be left without any."""
+        return self._batch_size + 1
+
+    def padding(self) -> float:
+        """Share of padding among the tokens of this rank's first thousand batches of an epoch.
+
+        Their order is random, so they stand for all.
+        """
+        lengths = np.asarray(self._lengths)
+        found = [lengths[rows] for rows in islice(self._batches(), 1000)]
+        padded = sum(int(batch.max()) * len(batch) for batch in found)
+        return 1 - sum(int(batch.sum()) for batch in found) / padded
+
     def _batches(self) -> Iterator[list[int]]:
+        ranks: _Ranks = {"rank": self._rank, "world_size": self.world_size}
         if self._seed is None:
-            return evaluation_batches(
-                self._lengths,
-                batch_size=self._batch_size,
-                rank=self._rank,
-                world_size=self._world_size,
-            )
-        return training_batches(
-            self._lengths,
-            batch_size=self._batch_size,
-            seed=self._seed,
-            epoch=self.epoch,
-            rank=self._rank,
-            world_size=self._world_size,
-            mixture=self._mixture,
-        )
+            return evaluation_batches(self._lengths, batch_size=self._batch_size, **ranks)
+        drawn: _Draw = {"seed": self._seed, "epoch": self.epoch, "mixture": self._mixture}
+        if self._windows is not None:
+            return budget_batches(self._lengths, windows=self._windows, **drawn, **ranks)
+        return training_batches(self._lengths, batch_size=self._batch_size, **drawn, **ranks)
+
+
+class _Ranks(TypedDict):
+    rank: int
+    world_size: int
+
+
+class _Draw(TypedDict):
+    seed: int
+    epoch: int
+    mixture: Mixture | None

@@ -39,6 +39,11 @@ DEFAULT_TASKS: dict[str, AnyTask] = {
 }
 """The two tasks of the mission: positive or negative, and a score on the scale of the corpora."""
 
+_BATCH_SIZE = 32
+
+_SHORTEST = 3
+"""Tokens of the shortest sentence: a word between the two special ones."""
+
 _SHOWN_ROWS = 40
 """Rows that a message names."""
 
@@ -47,7 +52,8 @@ class Batch(TypedDict):
     """What the collate step makes.
 
     `input_ids` and `attention_mask` are (B, T), `row_id` is (B,). `targets[task]` is (B, …) in the
-    task's own shape, with meaningless zeros where `labelled[task]`, (B,), is False.
+    task's own shape, with meaningless zeros where `labelled[task]`, (B,), is False. `tokens` are
+    counted without padding, by the processor, so that nobody has to ask another device for them.
     """
 
     input_ids: Tensor
@@ -55,6 +61,7 @@ class Batch(TypedDict):
     row_id: Tensor
     targets: dict[str, Tensor]
     labelled: dict[str, Tensor]
+    tokens: int
 
 
 class SentimentDataModule(LightningDataModule):
@@ -70,7 +77,13 @@ class SentimentDataModule(LightningDataModule):
         corpus_archive: the archive of the rated corpora on disk, for machines without a network.
         tasks: the declared tasks; those without data are left out.
         max_length: tokens of a sentence at most; longer ones are cut and counted.
-        batch_size: rows a training batch and process.
+        batch_size: rows a training batch and process; with `batch_tokens`, the most of them. None: 32
+            rows, or as many as `batch_tokens` allows.
+        batch_tokens: tokens of a training batch and process at most, padding included: rows times the
+            longest row. Batches of short sentences then have more rows than those of long ones.
+            A step's loss is the mean over its labelled rows, so a row counts more where they are few:
+            long sentences weigh more in an epoch than with a fixed number of rows. None: no such
+            limit, and the same number of rows in all batches.
         eval_batch_size: rows a batch and process in validation and test.
         val_fraction: share of the sentences in the validation split.
         test_fraction: share of the sentences in the test split.
@@ -98,7 +111,8 @@ class SentimentDataModule(LightningDataModule):
         corpus_archive: str | None = None,
         tasks: Mapping[str, AnyTask] | None = None,
         max_length: int = 128,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
         eval_batch_size: int = 128,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -115,12 +129,14 @@ class SentimentDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         sizes = {"batch_size": (batch_size, 1), "eval_batch_size": (eval_batch_size, 1)}
-        sizes["max_length"] = (max_length, 3)  # a word between the two special tokens
+        sizes["max_length"] = (max_length, _SHORTEST)
         for name, (value, least) in sizes.items():
-            if value < least:
+            if value is not None and value < least:
                 raise ConfigError(
                     f"Expected argument `{name}` to be at least {least}, but got {value}"
                 )
+        if batch_tokens is not None:
+            _refuse_contradictions(batch_tokens, batch_size=batch_size, max_length=max_length)
         self.sources = dict(sources or {})
         if path is not None or corpus is not None:
             if sources:
@@ -132,7 +148,9 @@ class SentimentDataModule(LightningDataModule):
         self.corpus_archive = None if corpus_archive is None else Path(corpus_archive)
         self.declared_tasks: dict[str, Task] = dict(DEFAULT_TASKS if tasks is None else tasks)
         self.max_length = max_length
-        self.batch_size = batch_size
+        # a row has a token at least
+        self.batch_size = batch_size or batch_tokens or _BATCH_SIZE
+        self.batch_tokens = batch_tokens
         self.eval_batch_size = eval_batch_size
         self.splitter = Splitter(
             val_fraction=val_fraction, test_fraction=test_fraction, folds=folds, fold=fold
@@ -213,7 +231,11 @@ class SentimentDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split in a new order each epoch, from `position` on."""
-        return self._loader("train", batch_size=self.batch_size, seed=self.seed)
+        return self._loader("train", self.train_sampler())
+
+    def train_sampler(self) -> LengthGroupedSampler:
+        """The order of the training rows, from `position` on."""
+        return self._sampler("train", seed=self.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint says of the data: the position in it, and which data it was."""
@@ -231,11 +253,11 @@ class SentimentDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split."""
-        return self._loader("val", batch_size=self.eval_batch_size)
+        return self._loader("val", self._sampler("val"))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split."""
-        return self._loader("test", batch_size=self.eval_batch_size)
+        return self._loader("test", self._sampler("test"))
 
     def collate(self, in_hand: RowsInHand, columns: Any) -> Batch:
         """Make a batch of rows; in a worker process, if there are any.
@@ -277,6 +299,7 @@ class SentimentDataModule(LightningDataModule):
             row_id=torch.tensor(columns["row_id"]),
             targets=targets,
             labelled=labelled,
+            tokens=sum(map(len, ids)),
         )
 
     def _mixture(self) -> Mixture | None:
@@ -324,28 +347,48 @@ class SentimentDataModule(LightningDataModule):
             )
         return dataset
 
-    def _loader(
-        self, split: Split, *, batch_size: int, seed: int | None = None
-    ) -> DataLoader[Batch]:
-        dataset, trainer = self._split(split), self.trainer
-        if getattr(trainer, "overfit_batches", 0):
-            raise ConfigError("`overfit_batches` is not supported: use `limit_train_batches`")
-        sampler = LengthGroupedSampler(
-            token_counts(dataset),
-            batch_size=batch_size,
+    def _sampler(self, split: Split, *, seed: int | None = None) -> LengthGroupedSampler:
+        """Batches of a split for this process: training ones with a seed, else those of evaluation."""
+        trainer = self.trainer
+        return LengthGroupedSampler(
+            token_counts(self._split(split)),
+            batch_size=self.eval_batch_size if seed is None else self.batch_size,
             seed=seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             start=(0, 0) if seed is None else self.position,
             mixture=None if seed is None else self._mixture(),
+            batch_tokens=self.batch_tokens,
         )
-        self._in_hand[split] = RowsInHand(self.num_workers, batch_size)
+
+    def _loader(self, split: Split, sampler: LengthGroupedSampler) -> DataLoader[Batch]:
+        if getattr(self.trainer, "overfit_batches", 0):
+            raise ConfigError("`overfit_batches` is not supported: use `limit_train_batches`")
+        self._in_hand[split] = RowsInHand(self.num_workers, sampler.most_rows)
         return DataLoader(
-            dataset,
+            self._split(split),
             batch_size=None,  # the sampler yields whole batches, which Arrow reads at once
             sampler=sampler,
             collate_fn=partial(self.collate, self._in_hand[split]),
             num_workers=self.num_workers,
             timeout=self.worker_timeout if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _refuse_contradictions(batch_tokens: int, *, batch_size: int | None, max_length: int) -> None:
+    """A budget must hold the longest sentence, and be more than what a number of rows needs.
+
+    Raises:
+        ConfigError: naming both options.
+    """
+    if batch_tokens < max_length:
+        raise ConfigError(
+            f"Expected argument `batch_tokens` to be at least `max_length`, {max_length}, but got "
+            f"{batch_tokens}: a batch of one long sentence would exceed it"
+        )
+    if batch_size is not None and batch_size * _SHORTEST > batch_tokens:
+        raise ConfigError(
+            f"Expected argument `batch_size` to be null or one that `batch_tokens` allows, but got "
+            f"{batch_size}: so many rows of {_SHORTEST} tokens already exceed {batch_tokens}"
         )
