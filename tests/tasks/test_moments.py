@@ -2,9 +2,11 @@ import time
 from statistics import fmean, pstdev
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lit_mtl.tasks import moments
 from lit_mtl.tasks.moments import mean_and_deviation
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e100, max_value=1e100)
@@ -20,6 +22,14 @@ def test_they_are_exact_far_from_zero_and_do_not_depend_on_the_order() -> None:
     values = 1e9 + random.normal(size=3000) * 1e-3
     expected = (fmean(values.tolist()), pstdev(values.tolist()))
     assert mean_and_deviation(values) == mean_and_deviation(values[::-1]) == expected
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=1000)
+    expected = mean_and_deviation(values)
+    for block in (1, 7, 999):
+        monkeypatch.setattr(moments, "_BLOCK", block)
+        assert mean_and_deviation(values) == expected
 
 
 def test_a_million_numbers_take_no_seconds() -> None:

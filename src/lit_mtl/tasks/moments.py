@@ -13,6 +13,9 @@ import numpy.typing as npt
 _HALF = 27
 """Bits of the lower part of a float's 53; the products of two parts fit into 64."""
 
+_BLOCK = 2**20
+"""Numbers that are summed at once: what is computed of them takes several times their memory."""
+
 
 def mean_and_deviation(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Mean and population standard deviation, as `statistics.fmean` and `pstdev` give them.
@@ -24,7 +27,10 @@ def mean_and_deviation(values: npt.NDArray[np.float64]) -> tuple[float, float]:
         values: finite numbers, (N,); at least one.
     """
     count = len(values)
-    total, squares = _sums(values)
+    total = squares = Fraction(0)
+    for start in range(0, count, _BLOCK):
+        sums = _sums(values[start : start + _BLOCK])
+        total, squares = total + sums[0], squares + sums[1]
     variance = (squares - total * total / count) / count
     return float(total) / count, _root(variance)
 
