@@ -152,18 +152,22 @@ def unpack_tokenizer(files: object, config: PreTrainedConfig) -> PreTrainedToken
         found = list(files) if isinstance(files, Mapping) else repr(files)[:200]
         raise ConfigError(f"Expected the files of a tokenizer in a checkpoint, got {found}")
     try:
-        return _unpacked(files, config)
-    except Exception as error:  # whatever files of another kind lead to
-        raise ConfigError(f"The checkpoint's tokenizer cannot be read ({error!r:.200})") from error
-
-
-def _unpacked(files: Mapping[str, Tensor], config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+        # only the last part of the name, so that a checkpoint cannot write elsewhere
+        contents = {Path(name).name: bytes(content.numpy()) for name, content in files.items()}
+    except Exception as error:  # whatever content of another kind leads to
+        raise _unreadable(error) from error
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            # only the last part of the name, so that a checkpoint cannot write elsewhere
-            (Path(folder) / Path(name).name).write_bytes(content.numpy().tobytes())
+        for name, content in contents.items():
+            (Path(folder) / name).write_bytes(content)
         config.save_pretrained(folder)
-        return _limited(AutoTokenizer.from_pretrained(folder, **_LOCAL), config)
+        try:
+            return _limited(AutoTokenizer.from_pretrained(folder, **_LOCAL), config)
+        except Exception as error:  # transformers raises a dozen types for files it cannot read
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> ConfigError:
+    return ConfigError(f"The checkpoint's tokenizer cannot be read ({error!r:.200})")
 
 
 def position_offset(config: PreTrainedConfig) -> int:
