@@ -1,6 +1,6 @@
 """A file larger than the memory it is read with: time, throughput, peak memory, and the second start.
 
-    python benchmarks/large_file.py [--sentences 20000000]    # 2 GB, about 20 minutes and 12 GB of disk
+    python benchmarks/large_file.py [--sentences 20000000]    # 2 GB, half an hour and 12 GB of disk
 
 The file is written with sentences of words drawn from the tokenizer's vocabulary, about 100 bytes each,
 of which every thousandth repeats an earlier one. Each start is a process of its own; its peak is that of the operating system, with
