@@ -123,6 +123,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Pat
         "--model.lr=2e-3",
         "--trainer.max_epochs=2",
         "--trainer.accelerator=cpu",
+        "--trainer.precision=32-true",
         "--trainer.enable_progress_bar=false",
     ]
     with pytest.MonkeyPatch.context() as patch:
@@ -166,6 +167,7 @@ def fit_arguments(tiny_bert: Path) -> list[str]:
         "--model.lr=1e-3",
         "--trainer.max_epochs=2",
         "--trainer.accelerator=cpu",
+        "--trainer.precision=32-true",
         "--trainer.log_every_n_steps=1",
         "--trainer.enable_progress_bar=false",
     ]

@@ -227,7 +227,11 @@ class MultiTaskModule(LightningModule):
                 "The schedule needs an end: set `trainer.max_epochs` or `trainer.max_steps`"
             )
         # one kernel for the whole step; it cannot clip under the gradient scaler of 16-bit floats
-        optimizer = AdamW(self.param_groups(), fused=getattr(self.trainer, "scaler", None) is None)
+        scaled = getattr(self.trainer, "scaler", None) is not None
+        optimizer = AdamW(self.param_groups(), fused=not scaled)
+        if not scaled:
+            # or Lightning would not clip in bfloat16 either, where nothing is scaled: Lightning #21435
+            optimizer._step_supports_amp_scaling = False
         course = WarmupDecay(
             total_steps=int(total), warmup_fraction=self.warmup_fraction, shape=self.schedule
         )

@@ -110,7 +110,7 @@ def test_a_checkpoint_is_continued_by_the_same_settings_only(
         ("--seed_everything=1", "seed_everything: 0 there, 1 here"),
         ("--freezing.eval_mode=false", "freezing.eval_mode: True there, False here"),
         ("--data.max_length=9", "data.max_length: 128 there, 9 here"),
-        ("--trainer.precision=bf16-mixed", "trainer.precision: None there, 'bf16-mixed' here"),
+        ("--trainer.precision=bf16-mixed", "trainer.precision: '32-true' there, 'bf16-mixed' here"),
         ("--trainer.gradient_clip_val=1", "gradient_clip_val: None there, 1"),
         ("--trainer.callbacks.init_args.step=6", "callbacks.Fault: [{'what': 'SIGTERM',"),
         ("--data.batch_size=4", "data.batch_size: 8 there, 4 here"),

@@ -18,6 +18,7 @@ _NOTES = (
     # inner workings
     "Loading `train_dataloader` to estimate number of stepping batches",
     "Restoring states from the checkpoint path at",
+    "Using bfloat16 Automatic Mixed Precision",
 )
 """Log messages that contain one of these are dropped."""
 

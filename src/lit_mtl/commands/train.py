@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from lit_mtl.calibration import calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
@@ -25,6 +25,7 @@ from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
+from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
@@ -134,6 +135,8 @@ class LitMTLCLI(LightningCLI):
         if self.subcommand:
             _refuse_unknown_environment(f"{_ENVIRONMENT}_{self.subcommand.upper()}__", config)
         config.data.seed = int(config.seed_everything)
+        if self.subcommand:
+            _choose_precision(config)
         if self.subcommand == "fit":
             self.checkpoint = choose_checkpoint(config)
         elif config.ckpt_path is not None:
@@ -384,6 +387,15 @@ def _lightning(name: str, args: Sequence[str], *, run: bool) -> LitMTLCLI:
         load_from_checkpoint_support=False,
         auto_configure_optimizers=False,
     )
+
+
+def _choose_precision(config: Any) -> None:
+    """Put the precision of this machine where none is asked for, so that the run's config has it."""
+    trainer = config.trainer
+    if trainer.precision is not None or trainer.plugins:
+        return  # a plugin may be a precision
+    trainer.precision, reason = default_precision(str(trainer.accelerator))
+    rank_zero_info(f"Precision {trainer.precision}: {reason}")
 
 
 def _refuse_unknown_environment(prefix: str, config: Any) -> None:

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.backbone import Backbone
 from lit_mtl.model.pooling import PoolingName
+from lit_mtl.model.precision import own_precision
 from lit_mtl.model.sentence_encoder import SentenceEncoder
 from lit_mtl.optim.param_groups import Place
 from lit_mtl.pretrained import config_from_json, load_config
@@ -196,7 +197,9 @@ class MultiTaskModel(nn.Module):
             attention_mask: 1 for real tokens and 0 for padding, (B, T).
         """
         embedding = self.encoder(input_ids, attention_mask)
-        return Output(embedding, {name: head(embedding) for name, head in self.heads.items()})
+        with own_precision(embedding.device):
+            heads = {name: head(embedding) for name, head in self.heads.items()}
+        return Output(embedding, heads)
 
     def decode(self, output: Output) -> list[dict[str, Any]]:
         """Each sentence's prediction for every task as plain values in the user's unit."""

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lit_mtl.model.backbone import Backbone
 from lit_mtl.model.pooling import Pooling
+from lit_mtl.model.precision import own_precision
 
 
 class SentenceEncoder(nn.Module):
@@ -37,6 +38,8 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Sentence embeddings (B, D) of ids (B, T) under a mask (B, T)."""
-        pooled = self.pooling(self.backbone(input_ids, attention_mask), attention_mask)
-        embedding: Tensor = self.projection(pooled)
-        return functional.normalize(embedding, dim=-1) if self.normalize else embedding
+        tokens = self.backbone(input_ids, attention_mask)
+        with own_precision(tokens.device):
+            pooled = self.pooling(tokens.to(self.projection.weight.dtype), attention_mask)
+            embedding: Tensor = self.projection(pooled)
+            return functional.normalize(embedding, dim=-1) if self.normalize else embedding
