@@ -21,6 +21,7 @@ from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
+from lit_mtl.callbacks.throughput import ThroughputLog
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.check_data import as_text, check_data
@@ -176,7 +177,7 @@ class LitMTLCLI(LightningCLI):
         """Add the callbacks that every run has."""
         callbacks: list[Any] = [ConsoleReport(), DivergenceGuard()]
         if self._get(self.config, "trainer.logger"):
-            callbacks.append(LearningRateMonitor("step"))
+            callbacks += [LearningRateMonitor("step"), ThroughputLog()]
         if self._get(self.config, "trainer.enable_checkpointing") is False:
             raise ConfigError(
                 "`trainer.enable_checkpointing` cannot be false: fit keeps its result"

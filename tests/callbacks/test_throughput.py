@@ -1,0 +1,142 @@
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.flop_counter import FlopCounterMode
+
+from lit_mtl.callbacks.throughput import StepOperations, ThroughputLog, matrix_rate
+from lit_mtl.data.datamodule import Batch
+from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.module import MultiTaskModule
+from lit_mtl.tasks import Classification
+from tests.conftest import TINY_BERT, Run, example_data
+from tests.runs import run_folder, scalars_of
+
+ROWS, TOKENS = 3, 7
+
+
+def network() -> MultiTaskModel:
+    tasks = {"sentiment": Classification(labels=("no", "yes"))}
+    model = MultiTaskModel.from_backbone(str(TINY_BERT), tasks=tasks, pretrained=False)
+    # torch's counter does not know the processor's fused attention
+    model.encoder.backbone.transformer.set_attn_implementation("eager")
+    return model
+
+
+def counted(model: MultiTaskModel) -> int:
+    """What torch counts of the backbone's forward and backward pass."""
+    ids = torch.randint(5, 20, (ROWS, TOKENS))
+    with FlopCounterMode(display=False) as counter:
+        states = model.encoder.backbone(ids, torch.ones_like(ids))
+        if states.requires_grad:
+            states.sum().backward()
+    return counter.get_total_flops()
+
+
+def test_operations_are_those_that_torch_counts() -> None:
+    model = network()
+    whole = counted(model)
+    assert StepOperations(model).of(ROWS, ROWS * TOKENS) == whole
+    model.encoder.backbone.requires_grad_(False)
+    assert StepOperations(model).of(ROWS, ROWS * TOKENS) == counted(model) == whole / 3
+
+
+def test_operations_of_the_top_alone_are_about_those_that_torch_counts() -> None:
+    """The lowest layer that trains has no gradient of its own input, which is counted here."""
+    model = network()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(model.places()[name].depth <= 1)
+    found = StepOperations(model).of(ROWS, ROWS * TOKENS)
+    assert counted(model) < found < 1.25 * counted(model)
+
+
+def test_padding_counts_nothing_and_flags_are_noticed() -> None:
+    model = network()
+    operations = StepOperations(model)
+    assert operations.of(4, 20) < operations.of(4, 28)
+    assert operations.fits(model)
+    model.heads.requires_grad_(False)
+    assert not operations.fits(model)
+
+
+def test_the_matrix_rate_is_what_a_product_takes() -> None:
+    rate = matrix_rate(torch.device("cpu"), torch.float32)
+    matrix = torch.ones(1024, 1024)
+    seconds = []
+    for _ in range(20):
+        begun = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - begun)
+    # other load on the machine makes it slower by much, and never faster than the best by much
+    assert 0.02 < rate / (2 * 1024**3 / min(seconds)) < 50
+
+
+class Pause(Callback):
+    """Makes every step, and validation, as long as a test wants."""
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        time.sleep(0.05)
+
+    def on_validation_start(self, *arguments: Any) -> None:
+        time.sleep(3)
+
+
+class Seen(Callback):
+    """Counts by itself."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, int]] = []
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Batch, _: int
+    ) -> None:
+        self.batches.append((len(batch["row_id"]), batch["tokens"]))
+
+
+def test_rates_are_those_of_steps_and_leave_validation_out(tiny_bert: Path, tmp_path: Path) -> None:
+    seen = Seen()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        val_check_interval=0.5,
+        callbacks=[Pause(), seen, ThroughputLog()],
+        logger=TensorBoardLogger(tmp_path, name="run"),
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
+    found = scalars_of(tmp_path / "run" / "version_0")
+    sentences = found["throughput/sentences_per_second"]
+    steps, half = len(seen.batches), len(seen.batches) // 4
+    # the first step after a pause has none before it to be measured from
+    logged = [step for step, _ in sentences]
+    assert logged and set(logged) < set(range(1, steps + 1))
+    assert len(logged) <= steps - 4 < steps and half > 1
+    for tag, place in (("sentences", 0), ("tokens", 1)):
+        for step, value in found[f"throughput/{tag}_per_second"]:
+            amount = seen.batches[step - 1][place]
+            # a step takes 0.05 s and what the machine adds; 3 s of validation would show
+            assert amount / 3 < value <= amount / 0.05
+    rates = dict(found["throughput/flop_per_second"])
+    shares = dict(found["throughput/fraction_of_matrix_rate"])
+    assert rates.keys() == shares.keys() == set(logged)
+    measured = {round(rates[step] / shares[step]) for step in logged}
+    assert max(measured) / min(measured) == pytest.approx(1, rel=1e-3)
+
+
+def test_every_fit_with_a_logger_logs_it(lit_mtl: Run, fit_arguments: list[str]) -> None:
+    assert lit_mtl("fit", *fit_arguments) == 0
+    found = scalars_of(run_folder(Path()))
+    assert {tag for tag in found if tag.startswith("throughput/")} == {
+        "throughput/sentences_per_second",
+        "throughput/tokens_per_second",
+        "throughput/flop_per_second",
+        "throughput/fraction_of_matrix_rate",
+    }
