@@ -42,9 +42,10 @@ class ThroughputLog(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the matrix rate, once."""
         rate = matrix_rate(pl_module.device, _type_of(str(trainer.precision)))
-        self._throughput = Throughput(
-            available_flops=rate, window_size=trainer.log_every_n_steps + 1
-        )
+        steps = int(
+            getattr(trainer, "log_every_n_steps", 50)
+        )  # set, but not declared, by Lightning
+        self._throughput = Throughput(available_flops=rate, window_size=steps + 1)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew: what has happened since the last step was no step."""
