@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lit_mtl import load
-from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
+from tests.conftest import EXAMPLE_FILES, ROOT, many_sentences, save_tiny_backbone
 
 
 def run(script: str, *options: str) -> str:
@@ -118,3 +118,21 @@ def test_chaos_on_a_small_run_ends_as_the_undisturbed_one(tmp_path: Path) -> Non
     options = ["--kills=2", "--within=12", f"--folder={tmp_path}", "--trainer.max_epochs=300"]
     printed = run("chaos.py", f"--config={config}", *options)
     assert "entries of the last checkpoint that differ: none\nresults: equal" in printed
+
+
+def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_bert: Path) -> None:
+    record = tmp_path / "record.jsonl"
+    options = [f"--record={record}", f"--backbone={tiny_bert}", "--schemes", "top third"]
+    options += [f"--data={many_sentences(tmp_path / 'data')}", "--rows=70", "--epochs=2"]
+    printed = run("training_speed.py", *options, "--rounds=1")
+    rows = [line for line in printed.splitlines() if line.startswith("top third")]
+    runs = [json.loads(line) for line in record.read_text().splitlines()]
+    assert len(rows) == len(runs) == 4
+    sides = [each["side"] for each in runs]
+    assert [row.split("  ")[1].strip() for row in rows] == sides
+    for field in ("sentences", "tokens", "operations"):
+        assert len({each[field] for each in runs}) == 1
+    assert runs[0]["sentences"] == 140
+    assert all(abs(each["pearson"]) <= 1 and 0 <= each["accuracy"] <= 1 for each in runs)
+    assert run("training_speed.py", *options, "--rounds=1") == printed
+    assert len(record.read_text().splitlines()) == 4

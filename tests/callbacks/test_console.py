@@ -1,13 +1,16 @@
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
+from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
+from lit_mtl.optim.freezing_plan import Stage
 from lit_mtl.tasks import Regression
 from tests.conftest import example_data
 
@@ -62,10 +65,14 @@ def test_the_group_table_accounts_for_every_parameter(
 def test_a_run_prints_the_tables_once_and_a_line_an_epoch(
     data: SentimentDataModule, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    plan = [
+        Stage(name="probe", freeze=("backbone",), until_epoch=2),
+        Stage(name="all", warmup_steps=1),
+    ]
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=3,
-        callbacks=[ConsoleReport()],
+        callbacks=[ConsoleReport(), StagedFreezing(plan)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -76,7 +83,31 @@ def test_a_run_prints_the_tables_once_and_a_line_an_epoch(
     assert printed.count("embeddings/decay") == 1
     lines = [line for line in printed.splitlines() if line.startswith("epoch ")]
     steps = len(data.train_dataloader())
-    expected = [f"epoch {epoch}, step {epoch * steps}" for epoch in (1, 2, 3)]
-    assert [line.split(":")[0] for line in lines] == expected
+    stages = ("'probe'", "'probe'", "'all'")
+    for epoch, (line, stage) in enumerate(zip(lines, stages, strict=True), start=1):
+        where, left = line.split(":")[0].rsplit(", ", 1)
+        assert where == f"epoch {epoch}, step {epoch * steps} of {3 * steps}, stage {stage}"
+        assert re.fullmatch(r"\d+\.\d minutes left", left)
+    assert lines[-1].split(":")[0].endswith(", 0.0 minutes left")
+    model = next(line for line in printed.splitlines() if "layers of" in line)
+    assert model.startswith("bert, 2 layers of ")
+    assert model.endswith(
+        " parameters; mean pooling; embeddings of 256; heads: sentiment (classification), "
+        "score (regression)"
+    )
     shown = re.compile(r"sentiment accuracy [01]\.\d{4}, score pearson ")
     assert all(shown.search(line) for line in lines)
+
+
+def test_the_time_left_is_that_of_the_steps_so_far(
+    data: SentimentDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([1000.0, 1060.0])
+    monkeypatch.setattr("lit_mtl.callbacks.console.time.perf_counter", lambda: next(clock))
+    report = ConsoleReport()
+    trainer = mock.Mock(current_epoch=0, global_step=10, estimated_stepping_batches=50)
+    trainer.is_global_zero, trainer.callbacks, trainer.datamodule = True, [], None
+    trainer.optimizers = [mock.Mock(param_groups=[])]
+    report.on_train_start(trainer, mock.Mock())
+    trainer.global_step = 20  # it was continued at step 10: ten steps took a minute
+    assert report._place(trainer) == "epoch 1, step 20 of 50, 3.0 minutes left"

@@ -1,6 +1,7 @@
 """The Trainer's commands as a user gives them, in this process."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lit_mtl import load
 from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.optim.schedules import WarmupDecay
 from tests.conftest import EXAMPLE_FILES, Run
@@ -414,3 +416,29 @@ def test_only_labels_or_only_scores_train_one_task(
         newest = max(RUNS.iterdir(), key=lambda run: int(run.name.split("_")[1]))
         results = json.loads((newest / "results.json").read_text())["results"]
         assert list(results["test"]) == [task]
+
+
+def test_the_commands_that_a_fit_ends_with_run(
+    lit_mtl: Run,
+    fit_arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where a folder has a blank in its name; another command than fit names none."""
+    (tmp_path / "my runs").mkdir()
+    logger = "--trainer.logger.init_args.save_dir=my runs"
+    assert lit_mtl("fit", *fit_arguments, logger, "--trainer.max_epochs=1") == 0
+    printed = dict(
+        line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line
+    )
+    program, option, folder = shlex.split(printed["curves"])
+    assert (program, option) == ("tensorboard", "--logdir")
+    assert list(Path(folder).glob("events.out.tfevents.*"))
+    python, dash_m, package, *words = shlex.split(printed["next"])
+    assert (python, dash_m, package) == ("python", "-m", "lit_mtl")
+    assert lit_mtl(*words) == 0
+    assert load("my_encoder").embed(["A fine film."]).shape == (1, 256)
+    capsys.readouterr()
+    best = str(Path(folder) / "checkpoints" / "best.ckpt")
+    assert lit_mtl("test", *fit_arguments, logger, "--ckpt_path", best) == 0
+    assert "\nnext:" not in capsys.readouterr().out

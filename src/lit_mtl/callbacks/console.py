@@ -1,5 +1,6 @@
 """What a run prints: the data and the rates before the first step, a line a validation."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,22 +9,31 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
 
+from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.batching import LengthGroupedSampler
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import printable
+from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.param_groups import group_rows
 
 
 class ConsoleReport(Callback):
-    """Prints the data and the parameter groups of a run, and each validation's main metrics."""
+    """Prints the data, the model and its parameter groups, and each validation's main metrics."""
+
+    def __init__(self) -> None:
+        self._begun = (0.0, 0)
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print both tables; the groups are those that the optimizer really has."""
+        """Print what is trained, and on what; the groups are those that the optimizer really has."""
+        self._begun = (time.perf_counter(), trainer.global_step)
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, SentimentDataModule):
             print(data_table(datamodule), end="\n\n")
+        network = getattr(pl_module, "network", None)
+        if isinstance(network, MultiTaskModel):
+            print(model_line(network), end="\n\n")
         print(group_table(trainer.optimizers[0].param_groups), end="\n\n")
 
     @rank_zero_only
@@ -37,8 +47,20 @@ class ConsoleReport(Callback):
             value = trainer.callback_metrics.get(f"val/{name}/{task.primary_metric}")
             shown = "not defined" if value is None else f"{value:.4f}"
             parts.append(f"{name} {task.primary_metric} {shown}")
-        step = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
-        print(f"{step}: {', '.join(parts)}")
+        print(f"{self._place(trainer)}: {', '.join(parts)}")
+
+    def _place(self, trainer: Trainer) -> str:
+        """Where the training is, and how long it still takes at the pace of this process so far."""
+        begun, first = self._begun
+        step, total = trainer.global_step, trainer.estimated_stepping_batches
+        parts = [f"epoch {trainer.current_epoch + 1}, step {step:,} of {total:,.0f}"]
+        callbacks: list[Callback] = vars(trainer)["callbacks"]
+        plans = [callback for callback in callbacks if isinstance(callback, StagedFreezing)]
+        parts += [f"stage {plan.stage.name!r}" for plan in plans if plan.stages]
+        if step > first:
+            left = (time.perf_counter() - begun) / (step - first) * (total - step)
+            parts.append(f"{left / 60:.1f} minutes left")
+        return printable(", ".join(parts))
 
 
 def data_table(datamodule: SentimentDataModule) -> str:
@@ -76,6 +98,18 @@ def _batches(sampler: LengthGroupedSampler, *, rows: int) -> str:
     return (
         f"an epoch: {len(sampler):,} training batches a process, of {mean:.1f} sentences on average; "
         f"{sampler.padding():.1%} of their tokens are padding"
+    )
+
+
+def model_line(network: MultiTaskModel) -> str:
+    """What the network is made of, from the token ids to the heads."""
+    backbone, own = network.encoder.backbone, network.architecture
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    heads = ", ".join(f"{name} ({task.kind})" for name, task in network.tasks.items())
+    return printable(
+        f"{backbone.config.model_type}, {backbone.num_layers} layers of {backbone.hidden_size}, "
+        f"{count:,} parameters; {own.pooling} pooling; embeddings of {own.embedding_dim}"
+        f"{', normalized' if own.normalize else ''}; heads: {heads}"
     )
 
 

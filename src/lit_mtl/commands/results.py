@@ -1,6 +1,7 @@
 """The table and the file at the end of a run."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from lit_mtl.calibration import Calibration
+from lit_mtl.command_table import PROG
 from lit_mtl.evaluation import TaskResult, scalars
 from lit_mtl.files import write_atomically
 from lit_mtl.tasks.base import Task
@@ -38,12 +40,7 @@ def report(
         calibration: of that checkpoint, at the end of a fit.
         intervals: split name to task name to each metric's confidence interval.
     """
-    for name, task in tasks.items():
-        by_split = {split: part[name] for split, part in results.items()}
-        print(f"\n{task_table(name, by_split)}")
-        if task.classes:
-            split, result = list(by_split.items())[-1]
-            print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
+    _print_tasks(results, tasks)
     if calibration is not None:
         print(f"\n{calibration_table(calibration)}")
     if seconds is not None:
@@ -66,6 +63,23 @@ def report(
         content["calibration"] = calibration.report
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     print(f"results:    {path}")
+    if seconds is not None:
+        print(f"curves:     tensorboard --logdir {shlex.quote(str(folder))}")
+        print(
+            f"next:       {PROG} export --ckpt_path {shlex.quote(str(checkpoint))} "
+            "--output my_encoder"
+        )
+
+
+def _print_tasks(
+    results: Mapping[str, Mapping[str, TaskResult]], tasks: Mapping[str, Task]
+) -> None:
+    for name, task in tasks.items():
+        by_split = {split: part[name] for split, part in results.items()}
+        print(f"\n{task_table(name, by_split)}")
+        if task.classes:
+            split, result = list(by_split.items())[-1]
+            print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
