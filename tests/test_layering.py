@@ -25,6 +25,7 @@ FLOORS = {
     "model": 3,
     "evaluation": 3,
     "calibration": 3,
+    "embedding_health": 0,
     "module": 4,
     "callbacks": 4,
     "artifact": 4,
