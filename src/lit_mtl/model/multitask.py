@@ -195,7 +195,19 @@ class MultiTaskModel(nn.Module):
             input_ids: token ids, (B, T).
             attention_mask: 1 for real tokens and 0 for padding, (B, T).
         """
-        embedding = self.encoder(input_ids, attention_mask)
+        return self._output(self.encoder(input_ids, attention_mask))
+
+    def from_prefix(self, prefix: Tensor, attention_mask: Tensor, *, layers: int) -> Output:
+        """The same from what the embeddings and the lowest layers gave, which do not run.
+
+        Args:
+            prefix: what `encoder.prefix` gave.
+            attention_mask: (B, T).
+            layers: how many of the lowest layers.
+        """
+        return self._output(self.encoder.from_prefix(prefix, attention_mask, layers=layers))
+
+    def _output(self, embedding: Tensor) -> Output:
         return Output(embedding, {name: head(embedding) for name, head in self.heads.items()})
 
     def decode(self, output: Output) -> list[dict[str, Any]]:
