@@ -3,11 +3,12 @@
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
@@ -230,6 +231,23 @@ def test_each_stage_has_a_cache_of_its_own_and_leaves_no_file(
     assert "nothing is cached of the frozen layers: the embeddings train" in lines_of(caplog)[2]
 
 
+def test_stages_with_the_same_prefix_share_a_cache(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is too short to pay alone; a continued run reads in the second what it would have read."""
+    stages = [
+        Stage(name="one", freeze=LOWEST, until_epoch=1),
+        Stage(name="two", freeze=(*LOWEST, "heads.score"), until_epoch=2),
+        Stage(name="three"),
+    ]
+    counts = Counts()
+    with caplog.at_level(logging.INFO):
+        _, losses, _ = fit(tiny_bert, stages, PrefixCache(), counts, max_epochs=3)
+    assert [lowest for lowest, _ in counts.epochs] == [3, 0, STEPS + 1]
+    assert [bool(cached) for cached in losses.cached] == [True] * 2 * STEPS + [False] * STEPS
+    assert "cached already" in lines_of(caplog)[1]
+
+
 @pytest.mark.parametrize(
     ("stages", "options", "reason"),
     [
@@ -330,7 +348,7 @@ def test_files_that_are_kept_serve_later_runs_with_other_heads(
     assert entries(caches) == before
 
 
-KEPT = {"freeze": LOWEST, "max_length": 128, "precision": "32-true", "scale": 1.0}
+KEPT: dict[str, Any] = {"freeze": LOWEST, "max_length": 128, "precision": "32-true", "scale": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -423,7 +441,8 @@ def test_a_plain_loader_has_no_rows_by_number(
 ) -> None:
     data = example_data(tiny_bert)
     data.setup("fit")
-    batches: list[Batch] = list(data.train_dataloader())
+    batches = cast(Dataset[Batch], list(data.train_dataloader()))
+    loader: DataLoader[Batch] = DataLoader(batches, batch_size=None)
     module = MultiTaskModule(str(tiny_bert))
     module.build(data.tasks)
     trainer = Trainer(
@@ -436,7 +455,7 @@ def test_a_plain_loader_has_no_rows_by_number(
         max_epochs=2,
     )
     with caplog.at_level(logging.INFO):
-        trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
+        trainer.fit(module, loader)
     assert "do not come from a SentimentDataModule" in lines_of(caplog)[0]
 
 

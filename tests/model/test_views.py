@@ -16,7 +16,8 @@ def test_a_view_exchanges_what_it_is_told_to_and_leaves_the_module_alone() -> No
     module = nested()
     whole = module(X)
     seen = view(module, {"0.1": nn.ReLU()})
-    assert torch.equal(seen(X), module[1](module[0][0](X).relu()))
+    first, last = module.get_submodule("0.0"), module.get_submodule("1")
+    assert torch.equal(seen(X), last(first(X).relu()))
     assert not torch.equal(seen(X), whole)
     assert torch.equal(module(X), whole)
     assert [name for name, _ in seen.named_parameters()] == [

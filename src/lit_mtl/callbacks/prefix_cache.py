@@ -84,13 +84,13 @@ class PrefixCache(Callback):
         freezing = _freezing(trainer)
         if not freezing.stages or freezing.index == self._stage:
             return
-        self._release(pl_module)
         self._stage = freezing.index
-        try:
-            said = self._begin(trainer, pl_module, freezing)
-        except NotCachedError as reason:
+        if self._goes_on(pl_module, freezing):
+            self._decided = (freezing.index, True)
+            said = "the same layers are frozen, whose output is cached already"
+        else:
             self._release(pl_module)
-            said = f"nothing is cached of the frozen layers: {reason}"
+            said = self._begun(trainer, pl_module, freezing)
         rank_zero_info(f"{freezing.stage}: {said}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -118,6 +118,18 @@ class PrefixCache(Callback):
         if not self.keep:
             remove(self._own)
         self._own.clear()
+
+    def _goes_on(self, pl_module: LightningModule, freezing: StagedFreezing) -> bool:
+        """Whether what the stage before this one read is right for this one too."""
+        return any(store.layers == freezing.frozen_layers for store in _cached(pl_module).values())
+
+    def _begun(self, trainer: Trainer, pl_module: LightningModule, freezing: StagedFreezing) -> str:
+        """What became of the attempt."""
+        try:
+            return self._begin(trainer, pl_module, freezing)
+        except NotCachedError as reason:
+            self._release(pl_module)
+            return f"nothing is cached of the frozen layers: {reason}"
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, freezing: StagedFreezing) -> str:
         """Fill and open the files, or raise with the reason why not; the same on all processes."""
@@ -160,7 +172,7 @@ class PrefixCache(Callback):
         return layers
 
     def _pays(self, trainer: Trainer, freezing: StagedFreezing) -> bool:
-        """Whether the stage has more batches than an epoch of all rows, seen from its beginning."""
+        """Whether it has more batches than an epoch of all rows, seen from the stage's beginning."""
         if self._decided is None or self._decided[0] != freezing.index:
             steps = freezing.last_step(trainer) - trainer.global_step
             batches = len(_datamodule(trainer).train_sampler())

@@ -59,12 +59,14 @@ class StagedFreezing(Callback):
         return self._prefixes[self.index]
 
     def last_step(self, trainer: Trainer) -> float:
-        """The step before which the current stage ends at the latest, or the training."""
-        total = trainer.estimated_stepping_batches
-        epoch, step = self.stage.until_epoch, self.stage.until_step
-        if epoch is not None:
-            step = epoch * steps_an_epoch(trainer)
-        return total if step is None else min(step, total)
+        """The step before which that prefix becomes another one at the latest, or training ends."""
+        index = self.index
+        while self._prefixes[index + 1 : index + 2] == [self.frozen_layers]:
+            index += 1
+        total, stage = trainer.estimated_stepping_batches, self.stages[index]
+        if stage.until_epoch is not None:
+            return min(stage.until_epoch * steps_an_epoch(trainer), total)
+        return total if stage.until_step is None else min(stage.until_step, total)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the plan against the checkpoint and the network, before the first batch.
