@@ -135,6 +135,32 @@ def test_staged_freezing_keeps_ranks_equal_and_equal_to_one_process(
         torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
+CACHED = """
+freezing:
+  stages:
+    - {name: probe, freeze: [backbone], until_epoch: 2}
+    - {name: top, freeze: [backbone.embeddings, 'backbone.layers[0]']}
+"""
+
+
+def test_two_processes_share_the_work_of_a_cache_and_equal_one_without(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """Pooled vectors first, then hidden states, with validation; nothing is left of them."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(CACHED)
+    staged = [*arguments, f"--config={plan}", "--trainer.max_epochs=4"]
+    own = f"--data.cache_dir={tmp_path / 'cache'}"
+    two, printed = fit(tmp_path / "two", [*staged, own], *TWO, "--data.batch_size=4")
+    assert printed.count("are cached") == 2
+    assert len(list((tmp_path / "cache").iterdir())) == 1, "the prepared data"
+    one, printed = fit(tmp_path / "one", [*staged, "--prefix_cache.mode=off"])
+    assert "are cached" not in printed
+    for name, value in one[0].items():
+        assert torch.equal(two[0][name], two[1][name]), name
+        torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
+
+
 THREE_STAGES = """
 freezing:
   stages:

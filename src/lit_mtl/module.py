@@ -19,9 +19,11 @@ from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.datamodule import Batch
+from lit_mtl.data.prefix_store import PrefixStore
+from lit_mtl.data.splits import Split
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, measure, scalars, selection
-from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.model.multitask import Architecture, MultiTaskModel, Output
 from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
 from lit_mtl.optim.param_groups import Rates, build_param_groups
@@ -96,6 +98,8 @@ class MultiTaskModule(LightningModule):
         self.compile_layers = compile_layers
         self.results: dict[str, dict[str, TaskResult]] = {}
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+        # what the frozen layers give for each row of a split, while the training may read it
+        self.cached_prefix: dict[Split, PrefixStore] = {}
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
@@ -173,7 +177,7 @@ class MultiTaskModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One forward pass for all heads; each task's loss on its labelled rows."""
-        heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
+        heads = self._heads(batch, "train")
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
         loss = weighted_sum(losses, weights=self.network.loss_weights)
         rows = len(batch["row_id"])
@@ -196,7 +200,7 @@ class MultiTaskModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the outputs of a batch."""
-        heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
+        heads = self._heads(batch, "val")
         for name, outputs in self._outputs.items():
             if name in batch["targets"]:
                 target, labelled = batch["targets"][name], batch["labelled"][name]
@@ -319,6 +323,16 @@ class MultiTaskModule(LightningModule):
         missing = sorted(set(self.tasks) - set(found))
         if found and missing and self.trainer.training:
             raise ConfigError(f"The model has the tasks {missing}, for which there is no data")
+
+    def _heads(self, batch: Batch, split: Split) -> dict[str, Tensor]:
+        """Outputs of the heads, by whichever layers have to run."""
+        mask, cached = batch["attention_mask"], self.cached_prefix.get(split)
+        if cached is None:
+            output: Output = self.network(batch["input_ids"], mask)
+        else:
+            prefix = cached.rows(batch["row_id"])
+            output = self.network.from_prefix(prefix, mask, layers=cached.layers)
+        return output.heads
 
     def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a task's labelled rows, over all devices."""

@@ -44,6 +44,10 @@ PLATEAU = """freezing: {stages: [
   {name: heads, freeze: [backbone], until_plateau: {monitor: val/selection, patience: 2}},
   {name: all, warmup_steps: 2}]}"""
 
+CACHED = """freezing: {stages: [
+  {name: lowest, freeze: [backbone.embeddings, 'backbone.layers[:1]'], until_step: 7},
+  {name: all}]}"""
+
 VARIANTS = {
     "validation": [],
     "no validation": ["--trainer.limit_val_batches=0"],
@@ -59,6 +63,7 @@ VARIANTS = {
     "a budget of tokens": ["--data.batch_tokens=256", "--data.batch_size=null"],
     "bfloat16": ["--trainer.precision=bf16-mixed"],
     "staged freezing": ["--config=stages.yaml"],
+    "a cached prefix": ["--config=cached.yaml"],
     "a plateau": ["--config=plateau.yaml", "--trainer.val_check_interval=2"],
 }
 
@@ -67,6 +72,7 @@ def work_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "stages.yaml").write_text(STAGES)
     (folder / "plateau.yaml").write_text(PLATEAU)
+    (folder / "cached.yaml").write_text(CACHED)
     return folder
 
 

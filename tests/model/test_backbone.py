@@ -89,6 +89,67 @@ def test_vectors_are_those_of_transformers_itself(family: str) -> None:
         torch.testing.assert_close(backbone(ids, mask), expected)
 
 
+BOUNDARIES = range(1, LAYERS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layers", BOUNDARIES)
+def test_a_prefix_and_what_stands_above_it_make_the_whole(family: str, layers: int) -> None:
+    """Also where what stands at the padding is not kept; and each runs no layer of the other."""
+    backbone = tiny(family).double().eval()
+    ids = torch.randint(5, 50, (3, 12), generator=torch.Generator().manual_seed(3))
+    mask = (torch.arange(12) < torch.tensor([12, 7, 3])[:, None]).to(torch.int64)
+    ran: list[int] = []
+    for number, layer in enumerate(backbone._layers):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    expected = backbone(ids, mask)[mask.bool()]
+    expected.square().sum().backward()
+    above = {n for n, p in backbone.named_parameters() if _place(backbone, n) <= LAYERS - layers}
+    gradients = {n: p.grad for n, p in backbone.named_parameters() if n in above}
+    backbone.zero_grad()
+    ran.clear()
+    with torch.no_grad():
+        states = backbone.prefix(ids, mask, layers=layers)
+    assert ran == list(range(layers))
+    states = states * mask.unsqueeze(-1)
+    found = backbone.from_prefix(states, mask, layers=layers)[mask.bool()]
+    assert ran == list(range(LAYERS))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    found.square().sum().backward()
+    for name, parameter in backbone.named_parameters():
+        if name in above:
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(backbone(ids, mask)[mask.bool()], expected, atol=0, rtol=0)
+
+
+def _place(backbone: Backbone, name: str) -> int:
+    return backbone.place(name.removeprefix("transformer.")).depth
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prefix_of_all_layers_is_the_whole(family: str) -> None:
+    backbone = tiny(family).eval()
+    ids = torch.arange(5, 25).view(2, 10)
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        found = backbone.prefix(ids, mask, layers=LAYERS)
+        assert torch.equal(found, backbone(ids, mask))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prefix_that_fails_leaves_nothing_behind(family: str) -> None:
+    backbone = tiny(family).eval()
+    ids = torch.arange(5, 25).view(2, 10)
+    mask = torch.ones_like(ids)
+    before = backbone(ids, mask)
+    with pytest.raises((RuntimeError, IndexError, ValueError)):
+        backbone.from_prefix(torch.ones(2, 10, 5), mask, layers=1)
+    with pytest.raises((RuntimeError, IndexError)):
+        backbone.prefix(ids + 1000, mask, layers=1)
+    assert torch.equal(backbone(ids, mask), before)
+    assert "transformer" in dict(backbone.named_children())
+
+
 def test_a_repeated_layer_and_an_unknown_name_are_refused() -> None:
     albert = AutoConfig.for_model("albert", hidden_size=16, num_attention_heads=2)
     with pytest.raises(ConfigError, match=r"bert.*modernbert.*'albert'"):

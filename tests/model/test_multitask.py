@@ -8,7 +8,7 @@ from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.optim.param_groups import Rates, build_param_groups
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tasks.base import Task
-from tests.model.families import FAMILIES, family_config
+from tests.model.families import FAMILIES, LAYERS, family_config
 
 TASKS: dict[str, Task] = {
     "sentiment": Classification(labels=("negative", "positive")),
@@ -31,6 +31,20 @@ def test_one_pass_gives_the_embedding_and_every_head() -> None:
     assert output.sentence_embedding.shape == (2, 256)
     shapes = {name: tuple(head.shape) for name, head in output.heads.items()}
     assert shapes == {"sentiment": (2, 2), "topic": (2, 3), "score": (2, 1)}
+
+
+@pytest.mark.parametrize("layers", [1, LAYERS])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_output_goes_on_from_a_prefix(family: str, layers: int) -> None:
+    network = model(family).double().eval()
+    with torch.no_grad():
+        prefix = network.encoder.prefix(IDS, MASK, layers=layers)
+        found = network.from_prefix(prefix, MASK, layers=layers)
+        torch.testing.assert_close(found, network(IDS, MASK), atol=1e-12, rtol=0)
+        assert not torch.allclose(
+            network.from_prefix(prefix.flip(-1), MASK, layers=layers).heads["topic"],
+            found.heads["topic"],
+        )
 
 
 def test_the_encoder_runs_once_for_all_heads() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from lit_mtl.model.backbone import Backbone
 from lit_mtl.model.sentence_encoder import SentenceEncoder
-from tests.model.families import family_config
+from tests.model.families import LAYERS, family_config
 
 
 def encoder(**changes: Any) -> SentenceEncoder:
@@ -64,3 +64,15 @@ def test_normalize_keeps_the_direction_and_sets_the_length() -> None:
         raw, unit = encoder()(ids, mask), encoder(normalize=True)(ids, mask)
     torch.testing.assert_close(unit, raw / raw.norm(dim=-1, keepdim=True))
     assert not torch.allclose(raw.norm(dim=-1), torch.ones(5), atol=0.05)
+
+
+@pytest.mark.parametrize("layers", [1, LAYERS])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_an_embedding_goes_on_from_its_prefix(layers: int, normalize: bool) -> None:
+    model = encoder(normalize=normalize).double()
+    ids, mask = sentences()
+    with torch.no_grad():
+        prefix = model.prefix(ids, mask, layers=layers)
+        assert prefix.shape == ((5, 16) if layers == LAYERS else (5, 12, 16))
+        found = model.from_prefix(prefix, mask, layers=layers)
+        torch.testing.assert_close(found, model(ids, mask), atol=1e-12, rtol=0)

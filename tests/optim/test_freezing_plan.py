@@ -7,6 +7,7 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.optim.freezing_plan import (
     Plateau,
     Stage,
+    frozen_prefix,
     frozen_sets,
     hole,
     relative_cost,
@@ -126,3 +127,24 @@ def test_a_trainable_part_below_a_frozen_one_is_found() -> None:
         ["backbone.embeddings", "backbone.layers[:8]"],
     ):
         assert hole(select(selectors, PLACES), PLACES) is None
+
+
+@pytest.mark.parametrize(
+    ("freeze", "layers"),
+    [
+        ([], None),
+        (["backbone.layers"], None),
+        (["backbone.embeddings"], 0),
+        (["backbone.embeddings", "backbone.layers[0]"], 1),
+        (["backbone.embeddings", "backbone.layers[:8]"], 8),
+        (["backbone.embeddings", "backbone.layers[:3]", "backbone.layers[4:]"], 3),
+        (["backbone.embeddings", "backbone.layers[:3]", "re:^layer.3.w$"], 3),
+        (["backbone.embeddings", "backbone.layers[1:]"], 0),
+        (["backbone", "heads.score"], 12),
+        (["all"], 12),
+    ],
+)
+def test_a_prefix_is_frozen_from_the_embeddings_up_to_the_first_gap(
+    freeze: list[str], layers: int | None
+) -> None:
+    assert frozen_prefix(select(freeze, PLACES), PLACES) == layers

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
-from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets, hole, starved
+from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_prefix, frozen_sets, hole, starved
 from lit_mtl.optim.schedules import courses_of
 
 
@@ -40,6 +40,7 @@ class StagedFreezing(Callback):
         self.eval_mode = eval_mode
         self.index = 0
         self._frozen: list[set[str]] = []
+        self._prefixes: list[int | None] = []
         self._resting: list[nn.Module] = []
         self._trainable = 0
         self._checkpoint_plan: list[dict[str, Any]] | None = None
@@ -51,6 +52,21 @@ class StagedFreezing(Callback):
     def stage(self) -> Stage:
         """The current stage."""
         return self.stages[self.index]
+
+    @property
+    def frozen_layers(self) -> int | None:
+        """Layers of the prefix that is frozen in the current stage; see `frozen_prefix`."""
+        return self._prefixes[self.index]
+
+    def last_step(self, trainer: Trainer) -> float:
+        """The step before which that prefix becomes another one at the latest, or training ends."""
+        index = self.index
+        while self._prefixes[index + 1 : index + 2] == [self.frozen_layers]:
+            index += 1
+        total, stage = trainer.estimated_stepping_batches, self.stages[index]
+        if stage.until_epoch is not None:
+            return min(stage.until_epoch * steps_an_epoch(trainer), total)
+        return total if stage.until_step is None else min(stage.until_step, total)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the plan against the checkpoint and the network, before the first batch.
@@ -72,10 +88,11 @@ class StagedFreezing(Callback):
             )
         if not self.stages:
             return
-        network = _network(pl_module)
+        network = network_of(pl_module)
         _refuse_reentrant_checkpointing(network)
         places = network.places()
         self._frozen = frozen_sets(self.stages, places=places, tasks=list(network.tasks))
+        self._prefixes = [frozen_prefix(frozen, places) for frozen in self._frozen]
         for stage, frozen in zip(self.stages, self._frozen, strict=True):
             if part := hole(frozen, places):
                 rank_zero_warn(
@@ -92,9 +109,8 @@ class StagedFreezing(Callback):
         """
         if not self.stages:
             return
-        steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         total = trainer.estimated_stepping_batches
-        late = starved(self.stages, steps_an_epoch=steps, total_steps=total)
+        late = starved(self.stages, steps_an_epoch=steps_an_epoch(trainer), total_steps=total)
         if late:
             rank_zero_warn(
                 f"The training ends at step {total:g}, before these stages begin: "
@@ -178,7 +194,7 @@ class StagedFreezing(Callback):
 
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make flags, modes, loss weights, rates and the DDP wrapper those of the stage."""
-        network, frozen = _network(pl_module), self._frozen[self.index]
+        network, frozen = network_of(pl_module), self._frozen[self.index]
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name not in frozen)
             if name in frozen:
@@ -207,7 +223,7 @@ class StagedFreezing(Callback):
         self, trainer: Trainer, pl_module: LightningModule, thawed: Iterable[str]
     ) -> None:
         """Drop Adam's moments of a part that trained before it was frozen: they are stale."""
-        parameters = dict(_network(pl_module).named_parameters())
+        parameters = dict(network_of(pl_module).named_parameters())
         for name in thawed:
             trainer.optimizers[0].state.pop(parameters[name], None)
 
@@ -221,7 +237,13 @@ class StagedFreezing(Callback):
                 course.warmup_steps = self.stage.warmup_steps
 
 
-def _network(pl_module: LightningModule) -> MultiTaskModel:
+def steps_an_epoch(trainer: Trainer) -> int:
+    """Optimizer steps of an epoch."""
+    return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+
+
+def network_of(pl_module: LightningModule) -> MultiTaskModel:
+    """The model in plain torch of a module that has one."""
     network = getattr(pl_module, "network", None)
     assert isinstance(network, MultiTaskModel), "the callback belongs to a MultiTaskModule"
     return network

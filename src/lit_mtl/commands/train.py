@@ -20,6 +20,7 @@ from lit_mtl.calibration import calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
+from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.callbacks.throughput import ThroughputLog
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
@@ -111,6 +112,7 @@ class LitMTLCLI(LightningCLI):
         # hides the option; the seed itself is set when Lightning has drawn one if asked to
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
+        parser.add_lightning_class_args(PrefixCache, "prefix_cache")  # behind what it follows
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.set_defaults(
             {

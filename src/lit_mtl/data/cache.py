@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -88,17 +88,25 @@ def refuse_changed(files: Iterable[Path], known: Mapping[str, FileState]) -> Non
             )
 
 
-def entry(cache: Path, made_of: Mapping[str, Any]) -> Path:
+def entry(
+    cache: Path,
+    made_of: Mapping[str, Any],
+    *,
+    rooms: Sequence[str] = ("data", "tasks"),
+    packages: Sequence[str] = ("transformers", "tokenizers", "pyarrow"),
+) -> Path:
     """The folder of what is prepared from something; it may not be there yet.
 
     Args:
         cache: folder of all entries.
         made_of: plain values. Versions and this package's code are added.
+        rooms: the parts of this package whose code decides about it.
+        packages: those whose versions do.
     """
     everything = {
         **made_of,
-        "code": {name: _sum_of(file) for name, file in _code()},
-        "versions": [version(name) for name in ("transformers", "tokenizers", "pyarrow")],
+        "code": {name: _sum_of(file) for name, file in _code(rooms)},
+        "versions": [version(name) for name in packages],
     }
     text = json.dumps(everything, sort_keys=True)
     return cache / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -187,10 +195,10 @@ def _sum_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _code() -> Iterator[tuple[str, Path]]:
+def _code(rooms: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """The modules that decide what is prepared."""
     package = Path(lit_mtl.__file__).parent
-    for room in ("data", "tasks"):
+    for room in rooms:
         for path in sorted((package / room).glob("*.py")):
             yield f"{room}/{path.name}", path
     yield "tokenization.py", package / "tokenization.py"

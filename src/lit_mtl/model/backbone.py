@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lit_mtl.errors import ConfigError
+from lit_mtl.model.views import Given, view
 from lit_mtl.optim.param_groups import Place
 from lit_mtl.pretrained import load_backbone, new_backbone, position_offset
 
@@ -25,7 +26,8 @@ class Layout:
     Args:
         layers: prefix of the list of layers.
         embeddings: everything below the first layer. What all layers share counts as below:
-            relative position embeddings are used by the lowest layer first.
+            relative position embeddings are used by the lowest layer first. It stands beside the
+            layers, in `encoder`; what makes the first layer's input stands in the model itself.
         first_layer: parts beside the list that work on the first layer's output.
         top: parts above the last layer.
         has_pooler: whether the model would add a pooler, which nothing here uses.
@@ -110,11 +112,45 @@ class Backbone(nn.Module):
         Positions are counted over the real tokens, so that the side of the padding does not
         matter; transformers counts over all of them for most families.
         """
+        return self._run(self.transformer, attention_mask, input_ids=input_ids)
+
+    def prefix(self, input_ids: Tensor, attention_mask: Tensor, *, layers: int) -> Tensor:
+        """Hidden states (B, T, H) above the embeddings and the lowest layers, which alone run.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T).
+            layers: how many of the lowest layers, from 1 to L.
+        """
+        assert 1 <= layers <= self.num_layers
+        top = {} if layers == self.num_layers else dict.fromkeys(self._layout.top, nn.Identity())
+        lowest = view(self.transformer, {self._layout.layers: self._layers[:layers], **top})
+        return self._run(lowest, attention_mask, input_ids=input_ids)
+
+    def from_prefix(self, states: Tensor, attention_mask: Tensor, *, layers: int) -> Tensor:
+        """Token vectors (B, T, H) from hidden states; embeddings and lowest layers do not run.
+
+        Args:
+            states: what `prefix` gave, (B, T, H); of any finite value where the mask is 0.
+            attention_mask: (B, T).
+            layers: how many of the lowest layers have run, from 1 to L - 1.
+        """
+        assert 1 <= layers < self.num_layers
+        below = {name: Given(states) for name in self._layout.embeddings if "." not in name}
+        parts = {**below, **dict.fromkeys(self._layout.first_layer)}
+        highest = view(self.transformer, {self._layout.layers: self._layers[layers:], **parts})
+        return self._run(highest, attention_mask, inputs_embeds=states)
+
+    @property
+    def _layers(self) -> nn.ModuleList:
+        layers = self.transformer.get_submodule(self._layout.layers)
+        assert isinstance(layers, nn.ModuleList)
+        return layers
+
+    def _run(self, transformer: PreTrainedModel, attention_mask: Tensor, **given: Tensor) -> Tensor:
         position = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + self._first_position
-        states: Tensor = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position.to(torch.int64),
+        states: Tensor = transformer(
+            attention_mask=attention_mask, position_ids=position.to(torch.int64), **given
         ).last_hidden_state
         return states
 
@@ -126,7 +162,7 @@ class Backbone(nn.Module):
         frozen layers. What cannot be compiled is an error of torch at the first batch; its silent
         return to eager mode, by default after 8 variants, is switched off.
         """
-        for layer in self.transformer.get_submodule(self._layout.layers).children():
+        for layer in self._layers:
             layer.compile(dynamic=True, fullgraph=True, recompile_limit=_MAX_VARIANTS)
 
     def place(self, name: str) -> Place:

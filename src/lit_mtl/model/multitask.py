@@ -196,10 +196,21 @@ class MultiTaskModel(nn.Module):
             input_ids: token ids, (B, T).
             attention_mask: 1 for real tokens and 0 for padding, (B, T).
         """
-        embedding = self.encoder(input_ids, attention_mask)
+        return self._output(self.encoder(input_ids, attention_mask))
+
+    def from_prefix(self, prefix: Tensor, attention_mask: Tensor, *, layers: int) -> Output:
+        """The same from what the embeddings and the lowest layers gave, which do not run.
+
+        Args:
+            prefix: what `encoder.prefix` gave.
+            attention_mask: (B, T).
+            layers: how many of the lowest layers.
+        """
+        return self._output(self.encoder.from_prefix(prefix, attention_mask, layers=layers))
+
+    def _output(self, embedding: Tensor) -> Output:
         with own_precision(embedding.device):
-            heads = {name: head(embedding) for name, head in self.heads.items()}
-        return Output(embedding, heads)
+            return Output(embedding, {name: head(embedding) for name, head in self.heads.items()})
 
     def decode(self, output: Output) -> list[dict[str, Any]]:
         """Each sentence's prediction for every task as plain values in the user's unit."""

@@ -38,8 +38,40 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Sentence embeddings (B, D) of ids (B, T) under a mask (B, T)."""
-        tokens = self.backbone(input_ids, attention_mask)
+        return self._embedding(
+            self._pooled(self.backbone(input_ids, attention_mask), attention_mask)
+        )
+
+    def prefix(self, input_ids: Tensor, attention_mask: Tensor, *, layers: int) -> Tensor:
+        """What embeddings and lowest layers give, from where `from_prefix` goes on.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T).
+            layers: how many of the lowest layers, from 1 to L.
+
+        Returns:
+            Pooled vectors (B, H) if these are all layers, otherwise hidden states (B, T, H).
+        """
+        states = self.backbone.prefix(input_ids, attention_mask, layers=layers)
+        return self._pooled(states, attention_mask) if self._is_whole(layers) else states
+
+    def from_prefix(self, prefix: Tensor, attention_mask: Tensor, *, layers: int) -> Tensor:
+        """Sentence embeddings (B, D) from what `prefix` gave."""
+        if self._is_whole(layers):
+            return self._embedding(prefix)
+        states = self.backbone.from_prefix(prefix, attention_mask, layers=layers)
+        return self._embedding(self._pooled(states, attention_mask))
+
+    def _is_whole(self, layers: int) -> bool:
+        return layers == self.backbone.num_layers
+
+    def _pooled(self, tokens: Tensor, mask: Tensor) -> Tensor:
         with own_precision(tokens.device):
-            pooled = self.pooling(tokens.to(self.projection.weight.dtype), attention_mask)
+            pooled: Tensor = self.pooling(tokens.to(self.projection.weight.dtype), mask)
+            return pooled
+
+    def _embedding(self, pooled: Tensor) -> Tensor:
+        with own_precision(pooled.device):
             embedding: Tensor = self.projection(pooled)
             return functional.normalize(embedding, dim=-1) if self.normalize else embedding

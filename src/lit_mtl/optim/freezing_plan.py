@@ -189,6 +189,16 @@ def hole(frozen: set[str], places: Mapping[str, Place]) -> str | None:
     return None
 
 
+def frozen_prefix(frozen: set[str], places: Mapping[str, Place]) -> int | None:
+    """How many of the lowest layers are wholly frozen, without a gap and with the embeddings.
+
+    0 where of these only the embeddings are, None where they train.
+    """
+    trainable = [place.depth for name, place in places.items() if name not in frozen]
+    layers = depth_of_backbone(places) - max(trainable, default=0)
+    return layers if layers >= 0 else None
+
+
 def _frozen(stage: Stage, places: Mapping[str, Place]) -> set[str]:
     try:
         return select(stage.freeze, places)
