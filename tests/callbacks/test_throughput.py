@@ -59,8 +59,19 @@ def test_padding_counts_nothing_and_flags_are_noticed() -> None:
     operations = StepOperations(model)
     assert operations.of(4, 20) < operations.of(4, 28)
     assert operations.fits(model)
+    assert not operations.fits(model, 1)
     model.heads.requires_grad_(False)
     assert not operations.fits(model)
+
+
+def test_layers_that_are_read_and_not_run_count_nothing() -> None:
+    model = network()
+    layers = model.encoder.backbone.num_layers
+    model.encoder.backbone.requires_grad_(False)
+    run = StepOperations(model).of(ROWS, ROWS * TOKENS)
+    half = StepOperations(model, cached_layers=layers // 2).of(ROWS, ROWS * TOKENS)
+    assert half == run / 2
+    assert StepOperations(model, cached_layers=layers).of(ROWS, ROWS * TOKENS) == 0
 
 
 def test_the_matrix_rate_is_what_a_product_takes() -> None:

@@ -67,10 +67,12 @@ class ThroughputLog(Callback):
         rows, tokens = len(batch["row_id"]), batch["tokens"]
         for key, value in (("batches", 1), ("samples", rows), ("lengths", tokens)):
             self._totals[key] += value
-        network = pl_module.network
+        network, cached = pl_module.network, pl_module.cached_prefix
         assert isinstance(network, MultiTaskModel)
-        if self._operations is None or not self._operations.fits(network):
-            self._operations = StepOperations(network)
+        assert isinstance(cached, dict)
+        layers = cached["train"].layers if "train" in cached else 0
+        if self._operations is None or not self._operations.fits(network, layers):
+            self._operations = StepOperations(network, cached_layers=layers)
         operations = self._operations.of(rows, tokens)
         self._throughput.update(time=time.perf_counter(), flops=operations, **self._totals)
         # the same moments as LearningRateMonitor's, by the same private names
@@ -92,15 +94,16 @@ class StepOperations:
 
     Args:
         network: with the flags of the current stage.
+        cached_layers: the lowest layers, that a step reads instead of running them.
     """
 
-    def __init__(self, network: MultiTaskModel) -> None:
+    def __init__(self, network: MultiTaskModel, *, cached_layers: int = 0) -> None:
         places = network.places()
         backbone = network.encoder.backbone
         parameters = dict(network.named_parameters())
         frozen = {name for name, value in parameters.items() if not value.requires_grad}
-        self._flags = _flags(network)
-        self._passes = 3 * relative_cost(frozen, places)
+        self._state = (_flags(network), cached_layers)
+        self._passes = 3 * relative_cost(frozen, places) - cached_layers / backbone.num_layers
         self._weights = sum(
             value.numel()
             for name, value in parameters.items()
@@ -108,9 +111,9 @@ class StepOperations:
         )
         self._attention = 4 * backbone.num_layers * backbone.hidden_size
 
-    def fits(self, network: MultiTaskModel) -> bool:
-        """Whether the flags are still those that were counted with."""
-        return self._flags == _flags(network)
+    def fits(self, network: MultiTaskModel, cached_layers: int = 0) -> bool:
+        """Whether the flags and the layers are still those that were counted with."""
+        return self._state == (_flags(network), cached_layers)
 
     def of(self, rows: int, tokens: int) -> int:
         """Operations of a step, without padding.
