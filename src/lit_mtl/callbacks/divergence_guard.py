@@ -26,14 +26,16 @@ class DivergenceGuard(Callback):
         """
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return  # 16-bit floats overflow now and then: the scaler passes over such a step
-        gradients = {
-            name: parameter.grad
-            for name, parameter in pl_module.named_parameters()
-            if parameter.grad is not None
-        }
-        if torch.isfinite(get_total_norm(gradients.values(), foreach=True)):
+        # names take longer than the step, where most of the network is frozen and cached
+        parameters = [part for group in optimizer.param_groups for part in group["params"]]
+        gradients = [part.grad for part in parameters if part.grad is not None]
+        if torch.isfinite(get_total_norm(gradients, foreach=True)):
             return
-        bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+        bad = [
+            name
+            for name, parameter in pl_module.named_parameters()
+            if parameter.grad is not None and not parameter.grad.isfinite().all()
+        ]
         found = f"{bad[0]} and {len(bad) - 1} more parameters" if bad else "their norm overflows"
         raise DivergedError(
             f"step {trainer.global_step} (epoch {trainer.current_epoch + 1}): the gradients are not "
