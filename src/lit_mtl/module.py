@@ -1,12 +1,12 @@
 """The LightningModule: steps, logging, optimizer. The network itself is plain torch, in `model/`.
 
-Shapes: B rows, T tokens.
+Shapes: B rows, T tokens, D embedding dimension.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
@@ -31,6 +31,18 @@ from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"
 """The key that selects the best checkpoint and stops early; see `evaluation.selection`."""
+
+
+class Shared(NamedTuple):
+    """What the tasks share in a training step, for callbacks to look at before backward.
+
+    Args:
+        embedding: sentence embeddings, (B, D).
+        losses: each task's loss, without its weight.
+    """
+
+    embedding: Tensor
+    losses: dict[str, Tensor]
 
 
 class MultiTaskModule(LightningModule):
@@ -96,6 +108,8 @@ class MultiTaskModule(LightningModule):
         self.compile_layers = compile_layers
         self.results: dict[str, dict[str, TaskResult]] = {}
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+        self.row_ids: dict[str, dict[str, Tensor]] = {}
+        self.shared: Shared | None = None
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
@@ -173,8 +187,9 @@ class MultiTaskModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One forward pass for all heads; each task's loss on its labelled rows."""
-        heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
+        embedding, heads = self.network(batch["input_ids"], batch["attention_mask"])
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
+        self.shared = Shared(embedding, losses)
         loss = weighted_sum(losses, weights=self.network.loss_weights)
         rows = len(batch["row_id"])
         self.log("train/loss", loss.detach(), batch_size=rows)
@@ -186,6 +201,10 @@ class MultiTaskModule(LightningModule):
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
+    def on_after_backward(self) -> None:
+        """Let go of the step's graph."""
+        self.shared = None
+
     def on_validation_epoch_start(self) -> None:
         """Begin a new collection of outputs."""
         self._outputs = {name: SplitOutputs(task) for name, task in self.tasks.items()}
@@ -194,13 +213,15 @@ class MultiTaskModule(LightningModule):
         """Begin a new collection of outputs."""
         self.on_validation_epoch_start()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collect the outputs of a batch."""
-        heads = self.network(batch["input_ids"], batch["attention_mask"]).heads
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Collect the outputs of a batch, and give callbacks its sentence embeddings, (B, D)."""
+        embedding: Tensor
+        embedding, heads = self.network(batch["input_ids"], batch["attention_mask"])
         for name, outputs in self._outputs.items():
             if name in batch["targets"]:
                 target, labelled = batch["targets"][name], batch["labelled"][name]
                 outputs.update(batch["row_id"], heads[name], target, labelled)
+        return embedding
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the outputs of a batch."""
@@ -328,6 +349,7 @@ class MultiTaskModule(LightningModule):
         outputs = {name: part.gathered(self.device) for name, part in self._outputs.items()}
         results = {name: measure(self.tasks[name], *rows) for name, rows in outputs.items()}
         self.outputs[split], self.results[split] = outputs, results
+        self.row_ids[split] = {name: part.row_ids for name, part in self._outputs.items()}
         losses = [
             result["loss"] * self.tasks[name].weight
             for name, result in results.items()

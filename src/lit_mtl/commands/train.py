@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_mtl.calibration import calibrate
 from lit_mtl.callbacks.checkpointing import Checkpointing, DurableCheckpointIO
 from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
+from lit_mtl.callbacks.dashboards import Dashboards
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
@@ -110,6 +111,7 @@ class LitMTLCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
+        parser.add_lightning_class_args(Dashboards, "dashboards")
         parser.set_defaults(
             {
                 "trainer.logger": _LOGGER,

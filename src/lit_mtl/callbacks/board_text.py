@@ -1,0 +1,31 @@
+"""Rows of a split as a table for TensorBoard's text dashboard, which reads Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+from lit_mtl.errors import printable
+
+_CLIP = 300
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> str:
+    """A table whose cells are shown as they are, whatever is in them.
+
+    Args:
+        headers: of the columns; trusted.
+        rows: the cells of each row, clipped to 300 characters.
+        empty: what to say instead where there are no rows.
+    """
+    lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]
+    if not lines:
+        return empty
+    return "\n".join([f"| {' | '.join(headers)} |", f"|{' --- |' * len(headers)}", *lines])
+
+
+def escaped(text: str) -> str:
+    """Text that neither Markdown nor HTML reads as anything else: punctuation as entities."""
+    line = " ".join(printable(text).split())
+    line = line if len(line) <= _CLIP else f"{line[: _CLIP - 1]}…"
+    return "".join(
+        character if character.isalnum() or character in " …" else f"&#{ord(character)};"
+        for character in line
+    )
