@@ -167,8 +167,8 @@ class Dashboards(Callback):
 
     def _is_due(self, trainer: Trainer) -> bool:
         """Whether the current step is one to look at; it does not depend on where a run was resumed."""
-        every: int = self.every_n_steps or getattr(trainer, "log_every_n_steps", 0)
-        return bool(every) and (_step(trainer) + 1) % every == 0
+        every = int(self.every_n_steps or getattr(trainer, "log_every_n_steps", None) or 0)
+        return every > 0 and (_step(trainer) + 1) % every == 0
 
     def _begin_sample(
         self, trainer: Trainer, module: MultiTaskModule, data: SentimentDataModule, folder: Path
