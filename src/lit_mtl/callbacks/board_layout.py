@@ -20,10 +20,7 @@ Layout = dict[str, dict[str, tuple[str, list[str]]]]
 
 def scalar_layout(tasks: dict[str, Task]) -> Layout:
     """The charts of the dashboard "Custom Scalars"."""
-    loss = {
-        name: _lines(f"train/{name}/loss$", f"val/{name}/loss$", f"best/{name}/loss$")
-        for name in tasks
-    }
+    loss = {name: _lines(f"train/{name}/loss$", f"val/{name}/loss$") for name in tasks}
     weighted = {
         f"{name}, weighted": _lines(f"train/{name}/weighted_loss$", f"val/{name}/weighted_loss$")
         for name in tasks
@@ -75,7 +72,7 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         "trainer.precision": trainer.precision,
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
         "trainer.gradient_clip_val": trainer.gradient_clip_val,
-        "trainer.devices": trainer.world_size,
+        "processes": trainer.world_size,
         **{f"tasks.{name}.weight": task.weight for name, task in module.tasks.items()},
     }
     datamodule = getattr(trainer, "datamodule", None)

@@ -23,7 +23,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, emp
 
 def escaped(text: str) -> str:
     """Text that neither Markdown nor HTML reads as anything else: punctuation as entities."""
-    line = " ".join(printable(text).split())
+    line = printable(" ".join(text.split()))
     line = line if len(line) <= _CLIP else f"{line[: _CLIP - 1]}…"
     return "".join(
         character if character.isalnum() or character in " …" else f"&#{ord(character)};"

@@ -26,9 +26,9 @@ from lit_mtl.callbacks.board_layout import (
     scalar_layout,
 )
 from lit_mtl.callbacks.gradients import depth_norms, task_cosines
-from lit_mtl.callbacks.projector import Sample, evenly, own_rows
+from lit_mtl.callbacks.projector import Sample, own_rows
 from lit_mtl.callbacks.split_board import SplitBoard
-from lit_mtl.callbacks.split_rows import SplitRows
+from lit_mtl.callbacks.split_rows import SplitRows, evenly
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import scalars, selection
@@ -95,7 +95,9 @@ class Dashboards(Callback):
         (embedding, losses), weights = module.shared, module.network.loss_weights
         step = _step(trainer)
         for name, value in losses.items():
-            writer.add_scalar(f"train/{name}/weighted_loss", float(value) * weights[name], step)
+            writer.add_scalar(
+                f"train/{name}/weighted_loss", float(value.detach()) * weights[name], step
+            )
         for (one, other), cosine in task_cosines(losses, embedding, weights=weights).items():
             writer.add_scalar(f"gradient_cosine/{one}-{other}", cosine, step)
 

@@ -30,12 +30,6 @@ _BATCH = 64
 _CLIP = 200
 
 
-def evenly(rows: int, *, count: int) -> list[int]:
-    """At most so many row numbers out of all, at even distances."""
-    count = min(rows, count)
-    return [number * rows // count for number in range(count)]
-
-
 def own_rows(trainer: Trainer, data: SentimentDataModule) -> list[int]:
     """The rows of the validation split that this process will see, in their order."""
     sampler, limit = data.val_sampler(), trainer.limit_val_batches
@@ -111,7 +105,7 @@ def _rows(
         columns[name] = ["" if target is None else _target(task, target) for target in targets]
         _, linear = network.heads[name].children()  # a dropout comes before it
         with torch.no_grad():
-            output = linear(vectors.to(module.device)).float().cpu()
+            output = linear(vectors.to(next(linear.parameters()))).float().cpu()
         columns[f"{name} predicted"] = [_prediction(task, row) for row in task.predict(output)]
     yield list(columns)
     yield from (list(cells) for cells in zip(*columns.values(), strict=True))

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from lit_mtl.callbacks import figures
 from lit_mtl.callbacks.board_text import markdown_table
-from lit_mtl.callbacks.projector import evenly
-from lit_mtl.callbacks.split_rows import SplitRows, correlation_interval
+from lit_mtl.callbacks.split_rows import SplitRows, correlation_interval, evenly
 from lit_mtl.data.corpus import Corpus
 
 _SHOWN_ROWS = 20
@@ -66,9 +66,6 @@ class SplitBoard:
             self._tables(name, rows, self.corpus)
 
     def _figures(self, name: str, rows: SplitRows, *, calibrated: bool) -> None:
-        # here and not on top: it takes half a second, which runs without TensorBoard need not wait
-        from lit_mtl.callbacks import figures
-
         title = f"{name}: {len(rows):,} rows"
         confusion = rows.task.confusion(rows.output, rows.target)
         if confusion is not None:
@@ -90,8 +87,6 @@ class SplitBoard:
             self._image(f"{name}/predicted_against_true", image)
 
     def _groups(self, name: str, rows: SplitRows, corpus: Corpus) -> None:
-        from lit_mtl.callbacks import figures
-
         errors, places = rows.errors().numpy(), rows.row_ids.numpy()
         label = "predicted - true" if rows.scores() is not None else "share of wrong labels"
         parts = {"tokens of the sentence": by_length(errors, corpus.lengths("val")[places])}

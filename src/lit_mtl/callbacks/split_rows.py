@@ -157,6 +157,12 @@ def stated(task: Task, prediction: Tensor) -> str:
     return f"{found['score']:.2f}{spread}"
 
 
+def evenly(rows: int, *, count: int) -> list[int]:
+    """At most so many row numbers out of all, at even distances."""
+    count = min(rows, count)
+    return [number * rows // count for number in range(count)]
+
+
 def correlation_interval(one: Tensor, other: Tensor) -> tuple[float, float, float] | None:
     """Pearson correlation of (R,) with (R,) and its 95 % interval by Fisher's z; None without one."""
     r = correlations(one, other)["pearson"]
