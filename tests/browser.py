@@ -145,8 +145,15 @@ def browser(profile: Path) -> Iterator[Page]:
     os.close(theirs_in)
     os.close(theirs_out)
     process = subprocess.Popen(
-        ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash"]
-        + [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}"],
+        [
+            "bash",
+            "-c",
+            f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}',
+            "bash",
+            CHROMIUM,
+            *_OPTIONS,
+            f"--user-data-dir={profile}",
+        ],
         pass_fds=ends,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

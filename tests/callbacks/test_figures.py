@@ -53,7 +53,7 @@ def test_a_figure_shows_its_numbers(one: Callable[[], Image], other: Callable[[]
 def test_labels_are_never_read_as_formulas() -> None:
     table = np.eye(len(LABELS), dtype=int).tolist()
     assert figures.confusion_matrix(table, LABELS, "$_{").any()
-    parts = {"$_{": {label: ERRORS for label in LABELS}}
+    parts = {"$_{": dict.fromkeys(LABELS, ERRORS)}
     assert figures.errors_by_group(parts, label="$_{", title="$_{").any()
 
 

@@ -77,8 +77,9 @@ def test_each_point_has_its_sentence_targets_and_predictions(
     written = torch.tensor([[float(value) for value in vector] for vector in vectors])
     batch = data.batch_of("val", rows)
     module.eval()
-    output = module.network(batch["input_ids"], batch["attention_mask"])
-    torch.testing.assert_close(written, output.sentence_embedding.detach(), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        output = module.network(batch["input_ids"], batch["attention_mask"])
+    torch.testing.assert_close(written, output.sentence_embedding, rtol=1e-4, atol=1e-5)
     for row, cells in enumerate(known):
         target, score = split[row]["target.sentiment"], split[row]["target.score"]
         names = module.tasks["sentiment"].classes
@@ -102,7 +103,7 @@ def test_the_projector_is_told_of_both_pictures(
             assert (tmp_path / line.split('"')[1]).is_file()
 
 
-@pytest.mark.parametrize(("limit", "rows"), [(1.0, 10), (1, 2), (3, 6), (0.5, 4), (0, 0)])
+@pytest.mark.parametrize(("limit", "rows"), [(1.0, 10), (1, 2), (3, 6), (0.5, 2), (0, 0)])
 def test_rows_that_no_validation_sees_are_no_points(
     limit: float, rows: int, tiny_bert: Path
 ) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -181,5 +182,5 @@ def test_a_sample_is_spread_evenly(rows: int, count: int) -> None:
     found = evenly(rows, count=count)
     assert len(found) == len(set(found)) == min(rows, count)
     assert all(0 <= row < rows for row in found)
-    gaps = {later - earlier for earlier, later in zip(found, found[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in itertools.pairwise(found)}
     assert not gaps or max(gaps) - min(gaps) <= 1
