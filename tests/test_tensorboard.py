@@ -24,14 +24,14 @@ pytestmark = [
 TEXT = "<b onclick=alert(1)>A fine film</b> | **with** `marks` & [links](javascript:alert(1))"
 
 BOARDS: dict[str, tuple[str, list[str]]] = {
-    "scalars": ("scalar-card canvas, scalar-card svg", ["gradient_norm", "gradient_cosine"]),
+    "scalars": ("tf-scalar-card", ["gradient_norm", "gradient_cosine"]),
     "custom_scalars": (
         "tf-line-chart-data-loader",
         ["selecting metric", "sentiment, weighted", "norm by depth", "learning rate"],
     ),
     "images": ("img", ["best/sentiment/confusion_matrix", "best/score/predicted_against_true"]),
     "pr_curves": ("vz-line-chart2", ["best/sentiment/negative", "best/sentiment/positive"]),
-    "hparams": ("vaadin-grid-cell-content, table td", ["model.lr", "data.batch_size", "tiny_bert"]),
+    "hparams": ("table td", ["model.lr", "data.batch_size", "tiny_bert"]),
     "text": ("table td", ["worst_errors", "likely_label_errors", "target", "prediction"]),
 }
 """Dashboard to what it draws with, and words of this run."""
