@@ -26,11 +26,11 @@ FLOORS = {
     "evaluation": 3,
     "calibration": 3,
     "module": 4,
-    "callbacks": 4,
     "artifact": 4,
-    "commands": 5,
-    "cli": 6,
-    "__main__": 7,
+    "callbacks": 5,
+    "commands": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 
 

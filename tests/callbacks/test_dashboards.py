@@ -15,8 +15,8 @@ from tensorboard.plugins.hparams import metadata
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from lit_mtl.callbacks import dashboards
 from lit_mtl.callbacks.dashboards import Dashboards
+from lit_mtl.callbacks.split_board import SplitBoard
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.module import MultiTaskModule
@@ -180,7 +180,7 @@ def test_a_picture_that_fails_ends_no_run(
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(dashboards.SplitBoard, "show", fail)
+    monkeypatch.setattr(SplitBoard, "show", fail)
     with pytest.warns(UserWarning, match="a validation could not be shown .*no space left"):
         fit(tmp_path, tiny_bert, Dashboards())
     assert "val/selection" in scalars_of(tmp_path / "run")
@@ -196,7 +196,7 @@ def test_two_processes_show_one_run(fit_arguments: list[str], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("options", [{"every_n_steps": 0}, {"sample_rows": -1}])
-def test_numbers_that_mean_nothing_are_refused(options: dict[str, int]) -> None:
+def test_numbers_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
     (name,) = options
     with pytest.raises(ConfigError, match=name):
         Dashboards(**options)

@@ -26,8 +26,10 @@ def module(tiny_bert: Path) -> MultiTaskModule:
     return found
 
 
-def trainer(**options: float) -> Trainer:
-    return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", **options)
+def trainer(limit: float = 1.0) -> Trainer:
+    return Trainer(
+        logger=False, enable_checkpointing=False, accelerator="cpu", limit_val_batches=limit
+    )
 
 
 def tables(folder: Path, moment: str) -> tuple[list[list[str]], list[list[str]]]:
@@ -110,7 +112,7 @@ def test_rows_that_no_validation_sees_are_no_points(
     data = example_data(tiny_bert, eval_batch_size=2)
     data.prepare_data()
     data.setup("fit")
-    found = own_rows(trainer(limit_val_batches=limit), data)
+    found = own_rows(trainer(limit), data)
     assert data.corpus is not None
     everything = range(len(data.corpus.splits["val"]))
     assert len(found) == min(rows, len(everything))

@@ -21,7 +21,8 @@ def shown(folder: Path, rows: SplitRows) -> dict[str, Any]:
     writer.close()
     events = EventAccumulator(str(folder))
     events.Reload()
-    return events.Tags()
+    found: dict[str, Any] = events.Tags()
+    return found
 
 
 @pytest.mark.parametrize("task", KINDS, ids=lambda task: task.kind)

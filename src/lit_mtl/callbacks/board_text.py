@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from lit_mtl.errors import printable
 
-_CLIP = 300
+_CLIP = 200
+
+_MARGIN = "&nbsp;" * 6
+"""Beside a header: TensorBoard breaks words, and long texts would leave the other columns no width."""
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> str:
@@ -12,13 +15,14 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, emp
 
     Args:
         headers: of the columns; trusted.
-        rows: the cells of each row, clipped to 300 characters.
+        rows: the cells of each row, clipped to 200 characters.
         empty: what to say instead where there are no rows.
     """
     lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]
     if not lines:
         return empty
-    return "\n".join([f"| {' | '.join(headers)} |", f"|{' --- |' * len(headers)}", *lines])
+    shown = [f"{_MARGIN}{header}{_MARGIN}" for header in headers]
+    return "\n".join([f"| {' | '.join(shown)} |", f"|{' --- |' * len(headers)}", *lines])
 
 
 def escaped(text: str) -> str:

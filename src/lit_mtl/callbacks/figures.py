@@ -64,7 +64,7 @@ def reliability_diagram(curves: Mapping[str, Sequence[Point]], title: str) -> Im
             axes.errorbar(
                 stated, observed, yerr=reach, label=name, color=color, marker="o", capsize=2
             )
-            if count.sum():
+            if count.min() < count.max():
                 share = count / count.max() * 0.12
                 axes.bar(stated, share, width=0.03, color=color, alpha=0.25)
         axes.set(xlabel="stated", ylabel="observed", xlim=(0, 1), ylim=(0, 1.02))
@@ -122,7 +122,7 @@ def errors_by_group(
             names = [f"{clipped(group)}\nn={len(errors)}" for group, errors in groups.items()]
             places = range(1, len(names) + 1)
             axes.set_xticks(
-                places, names, fontsize=7, parse_math=False, rotation=30 if widest > 4 else 0
+                places, names, fontsize=7, parse_math=False, rotation=30 if widest > 5 else 0
             )
             axes.set(xlabel=name, ylabel=label)
 
