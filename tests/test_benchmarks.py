@@ -42,6 +42,18 @@ def test_exactness_cost_prints_both_ratios_and_a_save(tiny_bert: Path) -> None:
     assert lines[2].startswith("a save takes")
 
 
+def test_logging_cost_prints_the_ratio_and_where_the_time_goes(tiny_bert: Path) -> None:
+    options = ["--rounds=1", "--steps=2", f"--backbone={tiny_bert}", f"--data={EXAMPLE_FILES}"]
+    lines = run("logging_cost.py", *options, "--log_every_n_steps=1").splitlines()
+    assert lines[0].startswith("run with over without: median ")
+    assert [line.split(":")[0] for line in lines[2:]] == [
+        "hooks of step",
+        "hooks of validation",
+        "hooks of begin and end",
+    ]
+    assert all(float(line.split(": ")[1].split(" s a run")[0]) > 0 for line in lines[2:])
+
+
 def test_rows_of_many_sentences_are_theirs_and_what_is_recorded_is_not_repeated(
     tmp_path: Path,
 ) -> None:

@@ -27,11 +27,11 @@ FLOORS = {
     "calibration": 3,
     "embedding_health": 0,
     "module": 4,
-    "callbacks": 4,
     "artifact": 4,
-    "commands": 5,
-    "cli": 6,
-    "__main__": 7,
+    "callbacks": 5,
+    "commands": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 
 

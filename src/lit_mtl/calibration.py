@@ -100,7 +100,7 @@ def calibrate(
     for name, task in tasks.items():
         output, target = validation[name]
         fitted, note = _fit(task, output, target)
-        splits = {"val": (_claims(task, output, target), _checked_across(task, output, target))}
+        splits = {"val": (_claims(task, output, target), checked_across(task, output, target))}
         if test is not None and len(test[name][1]):
             splits["test"] = (_claims(task, *test[name]), _claims(fitted, *test[name]))
         calibrated[name] = fitted
@@ -130,7 +130,8 @@ def _claims(task: Task, output: Tensor, target: Tensor) -> Claims | None:
     return task.claims(output, target) if len(target) else None
 
 
-def _checked_across(task: Task, output: Tensor, target: Tensor) -> Claims | None:
+def checked_across(task: Task, output: Tensor, target: Tensor) -> Claims | None:
+    """What a calibrated task claims of each fifth of the rows, fitted on the other four."""
     if len(target) < LEAST_ROWS:
         return None
     parts = [

@@ -34,6 +34,7 @@ class SplitOutputs:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.row_ids = torch.empty(0, dtype=torch.int64)
         self._row_ids: list[Tensor] = []
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
@@ -47,6 +48,8 @@ class SplitOutputs:
     def gathered(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """Outputs (R, O) and targets (R,) of all processes' rows, each once; equal on every process.
 
+        `row_ids`, (R,), says which rows these are.
+
         Args:
             device: where tensors have to be for a collective call; None for the CPU.
         """
@@ -56,6 +59,7 @@ class SplitOutputs:
         none = torch.empty(0, *self.task.target_shape, dtype=self.task.target_dtype)
         target = _gather(self._targets, none, device)
         first = _first_of_each(row_id)
+        self.row_ids = row_id[first]
         return output[first], target[first]
 
 

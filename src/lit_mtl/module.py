@@ -1,12 +1,12 @@
 """The LightningModule: steps, logging, optimizer. The network itself is plain torch, in `model/`.
 
-Shapes: B rows, T tokens.
+Shapes: B rows, T tokens, D embedding dimension.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
@@ -33,6 +33,18 @@ from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"
 """The key that selects the best checkpoint and stops early; see `evaluation.selection`."""
+
+
+class Shared(NamedTuple):
+    """What the tasks share in a training step, for callbacks to look at before backward.
+
+    Args:
+        embedding: sentence embeddings, (B, D).
+        losses: each task's loss, without its weight.
+    """
+
+    embedding: Tensor
+    losses: dict[str, Tensor]
 
 
 class MultiTaskModule(LightningModule):
@@ -100,6 +112,8 @@ class MultiTaskModule(LightningModule):
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
         # what the frozen layers give for each row of a split, while the training may read it
         self.cached_prefix: dict[Split, PrefixStore] = {}
+        self.row_ids: dict[str, dict[str, Tensor]] = {}
+        self.shared: Shared | None = None
         self._network: MultiTaskModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
@@ -177,8 +191,9 @@ class MultiTaskModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One forward pass for all heads; each task's loss on its labelled rows."""
-        heads = self._heads(batch, "train")
+        embedding, heads = self._outputs_of(batch, "train")
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
+        self.shared = Shared(embedding, losses)
         loss = weighted_sum(losses, weights=self.network.loss_weights)
         rows = len(batch["row_id"])
         self.log("train/loss", loss.detach(), batch_size=rows)
@@ -190,6 +205,10 @@ class MultiTaskModule(LightningModule):
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
+    def on_after_backward(self) -> None:
+        """Let go of the step's graph."""
+        self.shared = None
+
     def on_validation_epoch_start(self) -> None:
         """Begin a new collection of outputs."""
         self._outputs = {name: SplitOutputs(task) for name, task in self.tasks.items()}
@@ -198,13 +217,14 @@ class MultiTaskModule(LightningModule):
         """Begin a new collection of outputs."""
         self.on_validation_epoch_start()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collect the outputs of a batch."""
-        heads = self._heads(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Collect the outputs of a batch, and give callbacks its sentence embeddings, (B, D)."""
+        embedding, heads = self._outputs_of(batch, "val")
         for name, outputs in self._outputs.items():
             if name in batch["targets"]:
                 target, labelled = batch["targets"][name], batch["labelled"][name]
                 outputs.update(batch["row_id"], heads[name], target, labelled)
+        return embedding
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the outputs of a batch."""
@@ -324,15 +344,14 @@ class MultiTaskModule(LightningModule):
         if found and missing and self.trainer.training:
             raise ConfigError(f"The model has the tasks {missing}, for which there is no data")
 
-    def _heads(self, batch: Batch, split: Split) -> dict[str, Tensor]:
-        """Outputs of the heads, by whichever layers have to run."""
+    def _outputs_of(self, batch: Batch, split: Split) -> Output:
+        """Embeddings and outputs of the heads, by whichever layers have to run."""
         mask, cached = batch["attention_mask"], self.cached_prefix.get(split)
         if cached is None:
             output: Output = self.network(batch["input_ids"], mask)
-        else:
-            prefix = cached.rows(batch["row_id"])
-            output = self.network.from_prefix(prefix, mask, layers=cached.layers)
-        return output.heads
+            return output
+        prefix = cached.rows(batch["row_id"])
+        return self.network.from_prefix(prefix, mask, layers=cached.layers)
 
     def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a task's labelled rows, over all devices."""
@@ -346,6 +365,7 @@ class MultiTaskModule(LightningModule):
         outputs = {name: part.gathered(self.device) for name, part in self._outputs.items()}
         results = {name: measure(self.tasks[name], *rows) for name, rows in outputs.items()}
         self.outputs[split], self.results[split] = outputs, results
+        self.row_ids[split] = {name: part.row_ids for name, part in self._outputs.items()}
         losses = [
             result["loss"] * self.tasks[name].weight
             for name, result in results.items()

@@ -58,7 +58,7 @@ _ORDER = (
 )
 """The options of the command itself that stand between its own ones and `--help`."""
 
-_SECTIONS = ("", "model", "data", "freezing", "prefix_cache", "checkpoint")
+_SECTIONS = ("", "model", "data", "freezing", "prefix_cache", "checkpoint", "dashboards")
 """This project's own options, in this order."""
 
 

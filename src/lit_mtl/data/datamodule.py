@@ -237,6 +237,10 @@ class SentimentDataModule(LightningDataModule):
         """The order of the training rows, from `position` on."""
         return self._sampler("train", seed=self.seed)
 
+    def val_sampler(self) -> LengthGroupedSampler:
+        """The order of the validation rows."""
+        return self._sampler("val")
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint says of the data: the position in it, and which data it was."""
         assert self.corpus is not None, "the datamodule is set up"
@@ -253,7 +257,7 @@ class SentimentDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split."""
-        return self._loader("val", self._sampler("val"))
+        return self._loader("val", self.val_sampler())
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the test split."""
@@ -277,6 +281,10 @@ class SentimentDataModule(LightningDataModule):
             raise DataError(
                 f"{self._named(rows)}: no batch could be made of these rows ({error!r})"
             ) from error
+
+    def batch_of(self, split: Split, rows: Sequence[int]) -> Batch:
+        """Some rows of a split, by their numbers, as one batch."""
+        return self._batch(self._split(split)[list(rows)])
 
     def rows_in_hand(self) -> str:
         """Which rows the workers were making batches of, when one has died or does not answer."""

@@ -1,0 +1,134 @@
+"""Sentences as points for TensorBoard's projector, before and after training.
+
+Shapes: N sampled rows, D embedding dimension.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lit_mtl.data.corpus import target_column
+from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.errors import printable
+from lit_mtl.files import write_atomically
+from lit_mtl.module import MultiTaskModule
+from lit_mtl.tasks.base import Task
+from lit_mtl.tasks.scores import ScoreTask
+
+FOLDER = "projector"
+
+MOMENTS = ("before", "after")
+"""The training between which the points are shown."""
+
+_BATCH = 64
+_CLIP = 200
+
+
+def own_rows(trainer: Trainer, data: SentimentDataModule) -> list[int]:
+    """The rows of the validation split that this process will see, in their order."""
+    sampler, limit = data.val_sampler(), trainer.limit_val_batches
+    batches = limit if isinstance(limit, int) else int(len(sampler) * limit)
+    return sorted(row for batch in islice(sampler, batches) for row in batch)
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """Embeddings of the chosen rows of the validation split, as they pass by.
+
+    Args:
+        chosen: the row numbers, (N,).
+        vectors: row number to its embedding, (D,).
+    """
+
+    chosen: Tensor
+    vectors: dict[int, Tensor] = field(default_factory=dict)
+
+    def update(self, row_id: Tensor, embedding: Tensor) -> None:
+        """Keep what is chosen of a batch."""
+        row_id = row_id.cpu()
+        places = torch.isin(row_id, self.chosen).nonzero()[:, 0]
+        if len(places):
+            kept = embedding[places.to(embedding.device)].detach().float().cpu()
+            self.vectors |= dict(zip(row_id[places].tolist(), kept, strict=True))
+
+    def embed(self, trainer: Trainer, module: MultiTaskModule, data: SentimentDataModule) -> None:
+        """Run the encoder on the chosen rows: without dropout, gradients or random numbers."""
+        modes = {part: part.training for part in module.modules()}
+        module.eval()
+        try:
+            with torch.no_grad(), trainer.precision_plugin.forward_context():
+                for rows in self.chosen.split(_BATCH):
+                    batch = data.batch_of("val", rows.tolist())
+                    ids, mask = batch["input_ids"], batch["attention_mask"]
+                    vectors = module(ids.to(module.device), mask.to(module.device))
+                    self.update(batch["row_id"], vectors)
+        finally:
+            for part, training in modes.items():
+                part.training = training
+
+    def write(
+        self, folder: Path, moment: str, module: MultiTaskModule, data: SentimentDataModule
+    ) -> None:
+        """Write the points with what is known of them, and name them to the projector."""
+        rows = sorted(self.vectors)
+        vectors = torch.stack([self.vectors[row] for row in rows])
+        own = folder / FOLDER
+        _write_table(own / f"{moment}.tsv", ([f"{x:.5g}" for x in row] for row in vectors.tolist()))
+        _write_table(own / f"{moment}_rows.tsv", _rows(rows, vectors, module, data))
+        there = [name for name in MOMENTS if (own / f"{name}.tsv").is_file()]
+        config = "".join(
+            f'embeddings {{\n  tensor_name: "sentences_{name}_training"\n'
+            f'  tensor_path: "{FOLDER}/{name}.tsv"\n'
+            f'  metadata_path: "{FOLDER}/{name}_rows.tsv"\n}}\n'
+            for name in reversed(there)
+        )
+        write_atomically(folder / "projector_config.pbtxt", config.encode())
+
+
+def _rows(
+    rows: Sequence[int], vectors: Tensor, module: MultiTaskModule, data: SentimentDataModule
+) -> Iterable[list[str]]:
+    """A header, and of each point its text, its place in the files, its targets and predictions."""
+    corpus, network = data.corpus, module.network
+    assert corpus is not None, "the datamodule is set up"
+    sentences = corpus.splits["val"][list(rows)]
+    columns = {"text": sentences["text"]}
+    columns["row"] = list(map(corpus.where, sentences["file"], sentences["number"]))
+    for name, task in module.tasks.items():
+        targets = sentences.get(target_column(name), [None] * len(rows))
+        columns[name] = ["" if target is None else _target(task, target) for target in targets]
+        _, linear = network.heads[name].children()  # a dropout comes before it
+        with torch.no_grad():
+            output = linear(vectors.to(next(linear.parameters()))).float().cpu()
+        columns[f"{name} predicted"] = [_prediction(task, row) for row in task.predict(output)]
+    yield list(columns)
+    yield from (list(cells) for cells in zip(*columns.values(), strict=True))
+
+
+def _target(task: Task, target: Any) -> str:
+    """One label or number, so that the projector can colour the points by it."""
+    if isinstance(task, ScoreTask):
+        return f"{float(task.true_score(torch.tensor([target]))):.4g}"
+    return task.describe(tuple(target) if isinstance(target, list) else target)
+
+
+def _prediction(task: Task, prediction: Tensor) -> str:
+    found = task.decode(prediction)
+    if "labels" in found:
+        return "|".join(found["labels"])
+    return str(found["label"]) if "label" in found else f"{found['score']:.4g}"
+
+
+def _write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    text = "".join("\t".join(map(_cell, row)) + "\n" for row in rows)
+    write_atomically(path, text.encode("utf-8", "replace"))
+
+
+def _cell(text: str) -> str:
+    return printable(" ".join(text.split()))[:_CLIP]
