@@ -117,3 +117,30 @@ def test_rows_that_no_validation_sees_are_no_points(
     everything = range(len(data.corpus.splits["val"]))
     assert len(found) == min(rows, len(everything))
     assert set(found) <= set(everything)
+
+
+def test_health_is_that_of_the_points_beside_those_before(
+    data: SentimentDataModule, module: MultiTaskModule
+) -> None:
+    assert data.corpus is not None
+    rows = own_rows(trainer(), data)
+    sample = Sample(chosen=torch.tensor(rows))
+    sample.embed(trainer(), module, data)
+    assert "kept_similarity" not in sample.health(data)  # a continued run has none before
+    sample.base = dict(sample.vectors)
+    assert sample.health(data)["kept_similarity"] == pytest.approx(1)
+    # each label in a direction of its own, as training on labels alone would have it
+    labels = data.corpus.splits["val"]["target.sentiment"]
+    for row in rows:
+        noise = 0.01 * sample.base[row]
+        noise[0 if labels[row] else 1] += 100.0
+        sample.vectors[row] = noise
+    found = sample.health(data)
+    known = sum(label is not None for label in (labels[row] for row in rows))
+    assert 2 < known < len(rows)
+    assert found["kept_similarity"] < 0.9
+    assert found["neighbour_purity/sentiment"] == 1 > found["neighbour_purity/sentiment_by_chance"]
+    assert 0 < found["mean_cosine"] < 1
+    assert not any("score" in name for name in found)
+    sample.vectors = {row: sample.vectors[row] for row in rows[:2]}
+    assert sample.health(data) == {}

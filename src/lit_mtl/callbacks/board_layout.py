@@ -47,7 +47,14 @@ def scalar_layout(tasks: dict[str, Task]) -> Layout:
         },
         "speed": {
             "share of padding": _lines("train/padding$"),
-            "throughput": _lines("throughput/.*"),
+            "sentences a second": _lines("throughput/sentences_per_second$"),
+            "tokens a second": _lines("throughput/tokens_per_second$"),
+            "share of the matrix rate": _lines("throughput/fraction_of_matrix_rate$"),
+        },
+        "embedding": {
+            "similarities kept of before the training": _lines("embedding/kept_similarity$"),
+            "mean cosine of two sentences": _lines("embedding/mean_cosine$"),
+            "nearest sentence has the same label": _lines("embedding/neighbour_purity/.*"),
         },
     }
 

@@ -146,6 +146,7 @@ class Dashboards(Callback):
             self._undrawn = False
             module = _module(pl_module)
             _tried("a validation", lambda: self._show(trainer, module, writer, "val"))
+            _tried("the embedding", lambda: self._show_health(trainer, writer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture after the training."""
@@ -181,7 +182,7 @@ class Dashboards(Callback):
         if trainer.global_step == 0:
             self._sample.embed(trainer, module, data)
             self._sample.write(folder, "before", module, data)
-            self._sample.vectors.clear()
+            self._sample.base, self._sample.vectors = self._sample.vectors, {}
 
     def _end_sample(self, trainer: Trainer, module: MultiTaskModule, folder: Path) -> None:
         data = _datamodule(trainer)
@@ -200,6 +201,12 @@ class Dashboards(Callback):
         for name, outputs in module.outputs["val"].items():
             rows = SplitRows.finite(module.tasks[name], *outputs, module.row_ids["val"][name])
             board.show(name, rows, calibrated=moment == "best")
+
+    def _show_health(self, trainer: Trainer, writer: SummaryWriter) -> None:
+        data = _datamodule(trainer)
+        if self._sample is not None and data is not None:
+            for name, value in self._sample.health(data).items():
+                writer.add_scalar(f"embedding/{name}", value, _step(trainer))
 
     def _show_best(self, trainer: Trainer, module: MultiTaskModule, writer: SummaryWriter) -> None:
         results, step = module.results["val"], _step(trainer)

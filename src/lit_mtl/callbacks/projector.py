@@ -15,9 +15,11 @@ from torch import Tensor
 
 from lit_mtl.data.corpus import target_column
 from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.embedding_health import kept_similarity, mean_cosine, neighbour_purity
 from lit_mtl.errors import printable
 from lit_mtl.files import write_atomically
 from lit_mtl.module import MultiTaskModule
+from lit_mtl.tasks import Classification
 from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.scores import ScoreTask
 
@@ -26,6 +28,7 @@ FOLDER = "projector"
 MOMENTS = ("before", "after")
 """The training between which the points are shown."""
 
+_FEWEST = 3
 _BATCH = 64
 _CLIP = 200
 
@@ -44,10 +47,12 @@ class Sample:
     Args:
         chosen: the row numbers, (N,).
         vectors: row number to its embedding, (D,).
+        base: the same before the training; empty in a run that was continued.
     """
 
     chosen: Tensor
     vectors: dict[int, Tensor] = field(default_factory=dict)
+    base: dict[int, Tensor] = field(default_factory=dict)
 
     def update(self, row_id: Tensor, embedding: Tensor) -> None:
         """Keep what is chosen of a batch."""
@@ -71,6 +76,31 @@ class Sample:
         finally:
             for part, training in modes.items():
                 part.training = training
+
+    def health(self, data: SentimentDataModule) -> dict[str, float]:
+        """What the labels have made of the embedding, by name; of three rows at least.
+
+        See `embedding_health`. Purity is that of the tasks with one label a row.
+        """
+        rows = sorted(self.vectors)
+        if len(rows) < _FEWEST:
+            return {}
+        vectors = torch.stack([self.vectors[row] for row in rows])
+        found = {"mean_cosine": mean_cosine(vectors)}
+        if self.base.keys() >= set(rows):
+            base = torch.stack([self.base[row] for row in rows])
+            found["kept_similarity"] = kept_similarity(vectors, base)
+        assert data.corpus is not None, "the datamodule is set up"
+        sentences = data.corpus.splits["val"][rows]
+        for name, task in data.tasks.items():
+            targets = sentences.get(target_column(name), [])
+            known = [place for place, target in enumerate(targets) if target is not None]
+            if isinstance(task, Classification) and len(known) > 1:
+                labels = torch.tensor([targets[place] for place in known])
+                purity = neighbour_purity(vectors[known], labels)
+                found[f"neighbour_purity/{name}"] = purity.found
+                found[f"neighbour_purity/{name}_by_chance"] = purity.chance
+        return found
 
     def write(
         self, folder: Path, moment: str, module: MultiTaskModule, data: SentimentDataModule
