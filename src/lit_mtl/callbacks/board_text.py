@@ -1,13 +1,17 @@
 """Rows of a split as a table for TensorBoard's text dashboard, which reads Markdown."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from lit_mtl.errors import printable
 
 _CLIP = 200
 
-_MARGIN = "&nbsp;" * 6
-"""Beside a header: TensorBoard breaks words, and long texts would leave the other columns no width."""
+_WIDTH = 40
+"""Characters of a line: TensorBoard breaks words, and long lines leave other columns no width."""
+
+_MARGIN = "&nbsp;" * 3
+"""Beside a header, for the same reason."""
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> str:
@@ -26,9 +30,13 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, emp
 
 
 def escaped(text: str) -> str:
-    """Text that neither Markdown nor HTML reads as anything else: punctuation as entities."""
+    """Text in lines that neither Markdown nor HTML reads as anything else: punctuation as entities."""
     line = printable(" ".join(text.split()))
     line = line if len(line) <= _CLIP else f"{line[: _CLIP - 1]}…"
+    return "<br>".join(map(_entities, textwrap.wrap(line, _WIDTH, break_on_hyphens=False)))
+
+
+def _entities(line: str) -> str:
     return "".join(
         character if character.isalnum() or character in " …" else f"&#{ord(character)};"
         for character in line
