@@ -34,7 +34,13 @@ LOGGED = [
     "stage/trainable_parameters",
     "gradient_norm/depth_12",
     "gradient_cosine/topic-price",
-    "throughput/rows_per_second",
+    "throughput/sentences_per_second",
+    "throughput/tokens_per_second",
+    "throughput/fraction_of_matrix_rate",
+    "embedding/kept_similarity",
+    "embedding/mean_cosine",
+    "embedding/neighbour_purity/topic",
+    "embedding/neighbour_purity/topic_by_chance",
 ]
 
 
