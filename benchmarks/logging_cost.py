@@ -103,7 +103,7 @@ def main() -> None:
     for part, seconds in spent.items():
         mean = sum(seconds) / arguments.rounds
         per = f", {1000 * mean / arguments.steps:.2f} ms a step" if part == "step" else ""
-        print(f"hooks of {part}: {mean:.2f} s a run, {mean / whole:.2%} of one without{per}")
+        print(f"hooks of {part}: {mean:.4f} s a run, {mean / whole:.2%} of one without{per}")
 
 
 if __name__ == "__main__":
