@@ -29,8 +29,8 @@ _TRIALS = 5
 class ThroughputLog(Callback):
     """Logs sentences, real tokens and floating-point operations a second while training.
 
-    Each value is the mean over the steps since the one that was logged before; evaluation, which
-    lies between epochs, is left out. The operations are counted, not measured: see
+    Each value is the mean over the last `log_every_n_steps` steps. Evaluation is left out: behind it,
+    and at an epoch's begin, counting starts anew. The operations are counted, not measured: see
     `StepOperations`. Padding counts as nothing, so it lowers all of these.
     """
 
