@@ -148,3 +148,18 @@ def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_ber
     assert all(abs(each["pearson"]) <= 1 and 0 <= each["accuracy"] <= 1 for each in runs)
     assert run("training_speed.py", *options, "--rounds=1") == printed
     assert len(record.read_text().splitlines()) == 4
+
+
+def test_prefix_cache_compares_within_a_round_and_repeats_nothing(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    record = tmp_path / "record.jsonl"
+    options = [f"--record={record}", f"--backbone={tiny_bert}", "--rows=70", "--rounds=1"]
+    options += [f"--data={many_sentences(tmp_path / 'data')}"]
+    printed = run("prefix_cache.py", *options)
+    runs = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [len(each["epochs"]) for each in runs] == [3, 3, 2, 20]
+    ratio = runs[0]["seconds"] / runs[1]["seconds"]
+    assert f"its cache filled: {ratio:.2f} ({ratio:.2f} to {ratio:.2f})" in printed
+    assert run("prefix_cache.py", *options) == printed
+    assert len(record.read_text().splitlines()) == 4

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "src" / "lit_mtl"
 FLOORS = {
     "command_table": 0,
     "errors": 0,
+    "log_moments": 0,
     "signals": 0,
     "files": 1,
     "reliability": 1,
