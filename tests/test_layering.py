@@ -13,6 +13,7 @@ FLOORS = {
     "command_table": 0,
     "errors": 0,
     "signals": 0,
+    "verbosity": 1,
     "files": 1,
     "reliability": 1,
     "folders": 2,
