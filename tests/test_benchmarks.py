@@ -1,6 +1,7 @@
 """The benchmarks run; their figures are nobody's test."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -148,3 +149,14 @@ def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_ber
     assert all(abs(each["pearson"]) <= 1 and 0 <= each["accuracy"] <= 1 for each in runs)
     assert run("training_speed.py", *options, "--rounds=1") == printed
     assert len(record.read_text().splitlines()) == 4
+
+
+def test_help_time_has_a_row_a_command_and_help_imports_nothing(tiny_bert: Path) -> None:
+    printed = run("help_time.py", "--rounds=1", f"--backbone={tiny_bert}")
+    times = {}
+    for line in printed.splitlines()[3:]:
+        name, *seconds = re.split(r" {2,}", line)
+        times[name] = [float(each) for each in seconds]
+    assert len(times) == 5
+    overview, fit_help, imports, _, first_step = times.values()
+    assert max(overview[1], fit_help[1]) < imports[1] / 4 < first_step[1]

@@ -57,8 +57,7 @@ def chosen(words: Sequence[str]) -> Iterator[list[str]]:
         raise ConfigError(f"Expected one of {' and '.join(_FLAGS)}, but got both")
     before = os.environ.get(VARIABLE)
     try:
-        os.environ.update({VARIABLE: each.value for each in given})
-        verbosity()  # a wrong one is named before anything runs
+        os.environ[VARIABLE] = given.pop() if given else verbosity()
         yield [word for place, word in enumerate(words) if place >= end or word not in _FLAGS]
     finally:
         os.environ.pop(VARIABLE, None)

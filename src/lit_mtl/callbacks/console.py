@@ -19,7 +19,6 @@ from lit_mtl.errors import printable
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.param_groups import group_rows
 
-
 _EVERY = 0.2
 """Seconds from one drawing of the line of progress to the next."""
 

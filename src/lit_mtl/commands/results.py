@@ -45,12 +45,8 @@ def report(
     """
     quiet = verbosity() is Verbosity.QUIET
     if not quiet:
-        _print_tasks(results, tasks)
-        if calibration is not None:
-            print(f"\n{calibration_table(calibration)}")
-        if seconds is not None:
-            print(f"\ntraining took {duration(seconds)}", end="")
-        print()
+        _print_tables(results, tasks, calibration)
+        print(f"\ntraining took {duration(seconds)}" if seconds is not None else "")
     if folder is None or not quiet:
         print(f"checkpoint: {checkpoint}")
     if folder is None:
@@ -78,8 +74,10 @@ def report(
         )
 
 
-def _print_tasks(
-    results: Mapping[str, Mapping[str, TaskResult]], tasks: Mapping[str, Task]
+def _print_tables(
+    results: Mapping[str, Mapping[str, TaskResult]],
+    tasks: Mapping[str, Task],
+    calibration: Calibration | None,
 ) -> None:
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
@@ -87,6 +85,8 @@ def _print_tasks(
         if task.classes:
             split, result = list(by_split.items())[-1]
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
+    if calibration is not None:
+        print(f"\n{calibration_table(calibration)}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
