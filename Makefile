@@ -31,8 +31,8 @@ quickstart: .venv/.base  ## fetch data and encoder, train both tasks, print the 
 	$(BIN)/python -m lit_mtl fit --config configs/quickstart.yaml
 
 check: .venv/.dev  ## lint, types, layering
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 

@@ -1,6 +1,7 @@
 """The benchmarks run; their figures are nobody's test."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -163,3 +164,14 @@ def test_prefix_cache_compares_within_a_round_and_repeats_nothing(
     assert f"its cache filled: {ratio:.2f} ({ratio:.2f} to {ratio:.2f})" in printed
     assert run("prefix_cache.py", *options) == printed
     assert len(record.read_text().splitlines()) == 4
+
+
+def test_help_time_has_a_row_a_command_and_help_imports_nothing(tiny_bert: Path) -> None:
+    printed = run("help_time.py", "--rounds=1", f"--backbone={tiny_bert}")
+    times = {}
+    for line in printed.splitlines()[3:]:
+        name, *seconds = re.split(r" {2,}", line)
+        times[name] = [float(each) for each in seconds]
+    assert len(times) == 5
+    overview, fit_help, imports, _, first_step = times.values()
+    assert max(overview[1], fit_help[1]) < imports[1] / 4 < first_step[1]

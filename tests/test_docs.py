@@ -1,6 +1,7 @@
 """The pages in docs/ work as written: commands, then programs, in one place."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,16 @@ def test_a_page_works_as_written(page: Path, tmp_path: Path) -> None:
         ]
         assert "torch.Size([1, 256])" in printed[3]
         assert "'sentiment'" in printed[3]
+
+
+def test_the_console_page_shows_what_the_commands_print() -> None:
+    """But for the last digits of metrics, which differ between processors."""
+    script = runpy.run_path(str(ROOT / "docs" / "record_console.py"))
+    fresh, shown = script["page"](), (ROOT / "docs" / "console.md").read_text(encoding="utf-8")
+    assert re.sub(r"\d\.\d{4}", "0.0000", fresh) == re.sub(r"\d\.\d{4}", "0.0000", shown)
+    for command in ("interrupted", "continued"):
+        assert f"<!-- record {command} -->" in shown
+    assert "(exit code 130)" in shown
+    assert "continued from step 8" in shown
+    assert "bad/scores.tsv:3: " in shown
+    assert "perhaps --model.lr was meant" in shown

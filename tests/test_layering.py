@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 0,
     "log_moments": 0,
     "signals": 0,
+    "verbosity": 1,
     "files": 1,
     "reliability": 1,
     "folders": 2,
