@@ -53,7 +53,7 @@ class ConsoleReport(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw where the training is, with each task's last loss."""
+        """Draw where the training is, with each task's loss as it was last logged."""
         if self._due():
             ends = ("train/", "/loss")
             losses = [
@@ -61,7 +61,8 @@ class ConsoleReport(Callback):
                 for key, value in trainer.callback_metrics.items()
                 if key.startswith(ends[0]) and key.endswith(ends[1]) and key.count("/") > 1
             ]
-            self._draw(f"{self._place(trainer)}; loss: {', '.join(losses)}")
+            shown = f"; loss: {', '.join(losses)}" if losses else ""
+            self._draw(self._place(trainer) + shown)
 
     @rank_zero_only
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
