@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from lit_mtl.command_table import COMMANDS
-from lit_mtl.commands.options import options_of
+from lit_mtl.commands.options import Option, options_of
 
 project = "lit_mtl"
 copyright = "the authors of lit_mtl, Apache-2.0"
@@ -14,6 +14,10 @@ nitpicky = True
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "lit_mtl"
+highlight_language = "text"
+smartquotes = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sphinx = False
 html_copy_source = False
 
@@ -23,27 +27,31 @@ def cell(text: str) -> str:
     return re.sub(r"([\\`*_<>\[\]|$#{}])", r"\\\1", " ".join(text.split()))
 
 
+def table(options: list[Option]) -> str:
+    """Options as a table; those that only print another help are left out."""
+    rows = [
+        f"| `{' '.join(option.flags) or option.name}` | {cell(option.default or '')} | "
+        f"{cell(' '.join([option.help, ', '.join(option.choices)]))} |"
+        for option in options
+        if not option.name.endswith("help")
+    ]
+    return "\n".join(
+        ["| option | default | what it does |", "|---|---|---|", *rows] if rows else []
+    )
+
+
 def reference() -> str:
     """All options of all commands, from the list that help and completion read."""
-    parts, shared = [], False
+    shared = options_of("fit")
+    parts = []
     for name, command in COMMANDS.items():
-        options = options_of(name)
-        if command.takes_config and shared:
-            own = [option for option in options if option.section == "" and option.help]
-            parts += [f"## {name}", f"{command.summary[0].upper()}{command.summary[1:]}."]
-            parts.append("Options as of `fit`" + (", and:" if own else "."))
-            options = own
-        else:
-            parts += [f"## {name}", f"{command.summary[0].upper()}{command.summary[1:]}."]
-        shared |= command.takes_config
-        if options:
-            rows = [
-                f"| `{' '.join(option.flags) or option.name}` | {cell(option.default or '')} | "
-                f"{cell(option.help)}{'; one of ' + cell(', '.join(option.choices)) if option.choices else ''} |"
-                for option in options
-            ]
-            parts.append("\n".join(["| option | default | what it does |", "|---|---|---|", *rows]))
-    return "\n\n".join(parts)
+        own = [option for option in options_of(name) if option not in shared]
+        parts += [f"## {name}", f"{command.summary[0].upper()}{command.summary[1:]}.", table(own)]
+        if command.takes_config:
+            parts.append("It has the [options of a run](#options-of-a-run).")
+        elif command.takes_trainer_flags:
+            parts.append("It has the `--trainer` options of [a run](#options-of-a-run), too.")
+    return "\n\n".join([*parts, "## Options of a run", table(shared)])
 
 
 def write_options(_app: Any, page: str, source: list[str]) -> None:
