@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup locked quickstart check options test test-faults test-browser bench large-file clean
+.PHONY: help setup locked quickstart check options test test-faults test-browser docs bench large-file clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ test-faults: .venv/.dev  ## long fault tests: signals and kills, again and again
 
 test-browser: .venv/.dev  ## a run in TensorBoard, looked at by a headless Chromium, which must be installed
 	$(BIN)/python -m pytest -m browser tests/test_tensorboard.py
+
+docs: .venv/.dev  ## build the site of docs/ into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 bench: .venv/.dev  ## training speed beside other trainers, and what the cache saves; hours, resumable
 	$(BIN)/python benchmarks/training_speed.py
