@@ -101,7 +101,8 @@ class LitMTLCLI(LightningCLI):
             "validate": hidden,
             "test": hidden,
         }
-        return {name: found[name] for name in sys.argv[1:2]}  # a parser takes a quarter of a second
+        # a parser takes a quarter of a second; other commands than these build one without a name
+        return {name: hidden for name, hidden in found.items() if name in sys.argv[1:2]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Declare the tasks once, for the data; and the callbacks that every run has."""
