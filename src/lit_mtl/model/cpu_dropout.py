@@ -1,8 +1,8 @@
 """Dropout that costs little on a processor.
 
-torch draws one 32-bit number of a serial generator for each element that may be dropped there, and its
-attention with dropout falls back to many small operations: together a sixth of a training step of a
-small encoder. Here one 64-bit number decides about four elements, and attention with dropout is two
+torch draws a number of a serial generator for each element that may be dropped there, and its
+attention with dropout falls back to many small operations: together an eighth of a training step of
+a small encoder. Here one 64-bit number decides about four elements, and attention with dropout is two
 products with a softmax between them, as in transformers' eager attention.
 
 Shapes: B rows, A attention heads, T tokens, K dimensions of a head.
