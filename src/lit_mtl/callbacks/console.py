@@ -171,8 +171,9 @@ def plan_line(trainer: Trainer) -> str:
     parts.append(f"precision {trainer.precision}")
     if trainer.global_step:
         parts.append(f"continued from step {trainer.global_step:,}")
-    if trainer.log_dir and trainer.loggers:
-        parts.append(f"run folder {trainer.log_dir}")
+    # not the Trainer's own `log_dir`, for which all processes have to ask together
+    if folder := getattr(trainer.logger, "log_dir", None):
+        parts.append(f"run folder {folder}")
     return printable("; ".join(parts))
 
 
