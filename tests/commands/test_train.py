@@ -308,10 +308,11 @@ def test_a_mistake_is_told_without_a_screen_of_options(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         lit_mtl(name, "--model.lrr=1")
-    usage, tip, error = capsys.readouterr().err.splitlines()
+    usage, tip, error, nearest = capsys.readouterr().err.splitlines()
     assert usage == f"usage: python -m lit_mtl {name} [options]"
     assert tip.endswith(f" python -m lit_mtl {name} --help")
     assert "--model.lrr=1" in error
+    assert "--model.lr " in nearest
 
 
 TASK_MISTAKES = [
