@@ -6,9 +6,9 @@ from lightning.pytorch import Trainer
 def logs_now(trainer: Trainer, batch_idx: int) -> bool:
     """Whether anybody reads what this training step logs.
 
-    Loggers do so every `log_every_n_steps` steps, callbacks at the end of an epoch, at a
-    validation and at the last step. Between these moments `LightningModule.log` would keep values that the next ones
-    replace; of a step that reads a cached prefix that was more than half of the time.
+    Loggers do so every `log_every_n_steps` steps, callbacks at the end of an epoch, at a validation
+    and at the last step. Between these moments `LightningModule.log` would keep values that the next
+    ones replace; of a step that reads a cached prefix that was about half of the time.
 
     Args:
         trainer: while it trains.

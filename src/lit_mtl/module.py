@@ -37,7 +37,7 @@ SELECTION_KEY = "val/selection"
 
 
 class Shared(NamedTuple):
-    """What the tasks share in a training step, for callbacks to look at before backward.
+    """What the tasks share in a training step, for callbacks: before backward with its graph.
 
     Args:
         embedding: sentence embeddings, (B, D).
@@ -203,7 +203,10 @@ class MultiTaskModule(LightningModule):
 
     def on_after_backward(self) -> None:
         """Let go of the step's graph."""
-        self.shared = None
+        assert self.shared is not None, "there was a step"
+        embedding, losses = self.shared
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        self.shared = Shared(embedding.detach(), detached)
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new collection of outputs."""

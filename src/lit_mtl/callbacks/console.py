@@ -17,6 +17,7 @@ from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import printable
 from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.param_groups import group_rows
 
 _EVERY = 0.2
@@ -53,16 +54,11 @@ class ConsoleReport(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw where the training is, with each task's loss as it was last logged."""
-        if self._due():
-            ends = ("train/", "/loss")
-            losses = [
-                f"{key.removeprefix(ends[0]).removesuffix(ends[1])} {value:.3f}"
-                for key, value in trainer.callback_metrics.items()
-                if key.startswith(ends[0]) and key.endswith(ends[1]) and key.count("/") > 1
-            ]
-            shown = f"; loss: {', '.join(losses)}" if losses else ""
-            self._draw(self._place(trainer) + shown)
+        """Draw where the training is, with each task's last loss."""
+        shared = pl_module.shared if isinstance(pl_module, MultiTaskModule) else None
+        if shared is not None and self._due():
+            shown = ", ".join(f"{name} {loss:.3f}" for name, loss in shared.losses.items())
+            self._draw(f"{self._place(trainer)}; loss: {shown}")
 
     @rank_zero_only
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -163,9 +159,9 @@ def duration(seconds: float) -> str:
 
 def plan_line(trainer: Trainer) -> str:
     """How long it trains, by which stages, from where, and where its results go."""
-    total = f"{trainer.estimated_stepping_batches:,.0f} steps"
+    total = _counted(trainer.estimated_stepping_batches, "step")
     epochs = trainer.max_epochs
-    parts = [total if epochs in (None, -1) else f"{epochs} epochs, {total}"]
+    parts = [total if epochs in (None, -1) else f"{_counted(epochs, 'epoch')}, {total}"]
     for plan in _plans(trainer):
         parts[0] += f" in {len(plan.stages)} stages: {', '.join(s.name for s in plan.stages)}"
     parts.append(f"precision {trainer.precision}")
@@ -175,6 +171,10 @@ def plan_line(trainer: Trainer) -> str:
     if folder := getattr(trainer.logger, "log_dir", None):
         parts.append(f"run folder {folder}")
     return printable("; ".join(parts))
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:,.0f} {what}{'' if number == 1 else 's'}"
 
 
 def _plans(trainer: Trainer) -> list[StagedFreezing]:
