@@ -4,7 +4,7 @@ Shapes: B rows, T tokens, D embedding dimension.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -45,6 +45,18 @@ class Shared(NamedTuple):
 
     embedding: Tensor
     losses: dict[str, Tensor]
+
+
+class Regularizer(NamedTuple):
+    """A term of the training loss that asks for no target.
+
+    Args:
+        weight: its factor.
+        row_loss: from sentence embeddings (B, D) and row numbers (B,) to a loss a row, (B,).
+    """
+
+    weight: float
+    row_loss: Callable[[Tensor, Tensor], Tensor]
 
 
 class MultiTaskModule(LightningModule):
@@ -112,6 +124,7 @@ class MultiTaskModule(LightningModule):
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
         # what the frozen layers give for each row of a split, while the training may read it
         self.cached_prefix: dict[Split, PrefixStore] = {}
+        self.regularizers: dict[str, Regularizer] = {}
         self.row_ids: dict[str, dict[str, Tensor]] = {}
         self.shared: Shared | None = None
         self._network: MultiTaskModel | None = None
@@ -196,6 +209,11 @@ class MultiTaskModule(LightningModule):
         self.shared = Shared(embedding, losses)
         loss = weighted_sum(losses, weights=self.network.loss_weights)
         rows = len(batch["row_id"])
+        for name, term in self.regularizers.items():
+            row_loss = term.row_loss(embedding, batch["row_id"])
+            value = labelled_mean(row_loss, count=self._mean_count(torch.ones_like(row_loss)))
+            loss = loss + term.weight * value
+            self.log(f"train/{name}", value.detach(), batch_size=rows)
         self.log("train/loss", loss.detach(), batch_size=rows)
         for name, value in losses.items():
             self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
@@ -356,10 +374,14 @@ class MultiTaskModule(LightningModule):
     def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a task's labelled rows, over all devices."""
         labelled = batch["labelled"][name]
-        count = self.trainer.strategy.reduce(labelled.sum().float(), reduce_op="mean")
-        assert isinstance(count, Tensor)
         row_loss = self.tasks[name].row_loss(output[labelled], batch["targets"][name][labelled])
-        return labelled_mean(row_loss, count=count)
+        return labelled_mean(row_loss, count=self._mean_count(labelled))
+
+    def _mean_count(self, counted: Tensor) -> Tensor:
+        """How many rows count, on average over all devices."""
+        count = self.trainer.strategy.reduce(counted.sum().float(), reduce_op="mean")
+        assert isinstance(count, Tensor)
+        return count
 
     def _finish(self, split: str) -> None:
         outputs = {name: part.gathered(self.device) for name, part in self._outputs.items()}
