@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup locked quickstart check options test test-faults test-browser large-file clean
+.PHONY: help setup locked quickstart check options test test-faults test-browser docs bench large-file clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,8 +31,8 @@ quickstart: .venv/.base  ## fetch data and encoder, train both tasks, print the 
 	$(BIN)/python -m lit_mtl fit --config configs/quickstart.yaml
 
 check: .venv/.dev  ## lint, types, layering
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
@@ -47,6 +47,13 @@ test-faults: .venv/.dev  ## long fault tests: signals and kills, again and again
 
 test-browser: .venv/.dev  ## a run in TensorBoard, looked at by a headless Chromium, which must be installed
 	$(BIN)/python -m pytest -m browser tests/test_tensorboard.py
+
+docs: .venv/.dev  ## build the site of docs/ into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+bench: .venv/.dev  ## training speed beside other trainers, and what the cache saves; hours, resumable
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/prefix_cache.py
 
 large-file: .venv/.base  ## read and tokenise a file of 2 GB, with its time and peak memory
 	$(BIN)/python benchmarks/large_file.py

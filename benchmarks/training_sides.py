@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase, TrainingArguments
@@ -149,8 +149,8 @@ def collate(
     return batch
 
 
-def lit_mtl(prepared: Prepared) -> None:
-    """This project with its defaults."""
+def lit_mtl(prepared: Prepared, callbacks: Sequence[Callback] = ()) -> None:
+    """This project with its defaults, and with further callbacks."""
     job = prepared.job
     stages = [Stage(name="only", freeze=tuple(job.frozen))] if job.frozen else []
     trainer = Trainer(
@@ -158,7 +158,7 @@ def lit_mtl(prepared: Prepared) -> None:
         devices=1,
         precision=default_precision("auto").name,  # type: ignore[arg-type]
         max_epochs=job.epochs,
-        callbacks=[StagedFreezing(stages)],
+        callbacks=[StagedFreezing(stages), *callbacks],
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,

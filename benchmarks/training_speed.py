@@ -34,6 +34,7 @@ from lit_mtl.callbacks.throughput import StepOperations, matrix_rate
 from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.datamodule import SentimentDataModule
+from lit_mtl.data.downloads import prepare_corpora
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.optim.selectors import select
 from lit_mtl.pretrained import load_tokenizer
@@ -46,7 +47,12 @@ OURS = "lit_mtl"
 
 
 def write_rows(corpus: Path, path: Path, *, rows: int, tokenizer: Any) -> None:
-    """Training rows in even steps through the corpus, which is sorted, and all others."""
+    """Training rows in even steps through the corpus, which is sorted, and all others.
+
+    The corpus is fetched unless it is there.
+    """
+    if not corpus.exists():
+        prepare_corpora([("movies", corpus)])
     data = SentimentDataModule(str(corpus), cache_dir=str(path.parent / "corpus"))
     data.tokenizer = tokenizer
     data.prepare_data()
@@ -127,19 +133,26 @@ def measure(options: argparse.Namespace) -> None:
                     key = {"round": number, "scheme": scheme, "side": side}
                     if any(key.items() <= run.items() for run in done):
                         continue
-                    found = _in_process(options, side, scheme, rows, backbone)
+                    words = _words(options, side, scheme, rows, backbone)
+                    found = in_process(words, threads=options.threads)
                     with options.record.open("a") as file:
                         file.write(json.dumps({**setting, **key, **found}) + "\n")
 
 
-def _in_process(
+def _words(
     options: argparse.Namespace, side: str, scheme: str, rows: Path, backbone: str
-) -> dict[str, Any]:
-    words = [sys.executable, __file__, "--one", side, "--schemes", scheme, "--rows-file", str(rows)]
+) -> list[str]:
+    words = [__file__, "--one", side, "--schemes", scheme, "--rows-file", str(rows)]
     words += ["--backbone", backbone, "--epochs", str(options.epochs)]
-    words += ["--threads", str(options.threads)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
-    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return [*words, "--threads", str(options.threads)]
+
+
+def in_process(words: Sequence[str], *, threads: int) -> dict[str, Any]:
+    """Run a Python file; the JSON in the last line that it prints."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(
+        [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

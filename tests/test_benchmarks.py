@@ -1,6 +1,7 @@
 """The benchmarks run; their figures are nobody's test."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from lit_mtl import load
 from tests.conftest import EXAMPLE_FILES, ROOT, many_sentences, save_tiny_backbone
+from tests.pages import EVERYTHING
 
 
 def run(script: str, *options: str) -> str:
@@ -112,10 +114,10 @@ def test_both_ways_to_embed_agree_and_rounds_on_record_are_not_repeated(
 @pytest.mark.parametrize(
     "record", sorted((ROOT / "benchmarks" / "results").glob("*.jsonl")), ids=lambda path: path.stem
 )
-def test_a_table_of_recorded_runs_is_in_the_readme(record: Path) -> None:
+def test_a_table_of_recorded_runs_is_shown(record: Path) -> None:
     printed = run(f"{record.stem}.py", "--table").strip()
     assert printed
-    assert printed in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert printed in EVERYTHING
 
 
 def test_the_table_of_plans_has_a_row_a_plan() -> None:
@@ -148,3 +150,29 @@ def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_ber
     assert all(abs(each["pearson"]) <= 1 and 0 <= each["accuracy"] <= 1 for each in runs)
     assert run("training_speed.py", *options, "--rounds=1") == printed
     assert len(record.read_text().splitlines()) == 4
+
+
+def test_prefix_cache_compares_within_a_round_and_repeats_nothing(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    record = tmp_path / "record.jsonl"
+    options = [f"--record={record}", f"--backbone={tiny_bert}", "--rows=70", "--rounds=1"]
+    options += [f"--data={many_sentences(tmp_path / 'data')}"]
+    printed = run("prefix_cache.py", *options)
+    runs = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [len(each["epochs"]) for each in runs] == [3, 3, 2, 20]
+    ratio = runs[0]["seconds"] / runs[1]["seconds"]
+    assert f"its cache filled: {ratio:.2f} ({ratio:.2f} to {ratio:.2f})" in printed
+    assert run("prefix_cache.py", *options) == printed
+    assert len(record.read_text().splitlines()) == 4
+
+
+def test_help_time_has_a_row_a_command_and_help_imports_nothing(tiny_bert: Path) -> None:
+    printed = run("help_time.py", "--rounds=1", f"--backbone={tiny_bert}")
+    times = {}
+    for line in printed.splitlines()[3:]:
+        name, *seconds = re.split(r" {2,}", line)
+        times[name] = [float(each) for each in seconds]
+    assert len(times) == 5
+    overview, fit_help, imports, _, first_step = times.values()
+    assert max(overview[1], fit_help[1]) < imports[1] / 4 < first_step[1]

@@ -11,6 +11,7 @@ import torch
 
 from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of, text_key
 from tests.conftest import ROOT
+from tests.pages import free_port
 from tests.runs import TRACE, trace_of
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
@@ -90,6 +91,35 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
     run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
     rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert rows == sentences
+
+
+def test_two_hosts_of_one_process_equal_one_process(arguments: list[str], tmp_path: Path) -> None:
+    """Two commands that find each other by the variables of Lightning's own environment."""
+    kept = ["--trainer.callbacks+=tests.rank_weights.RankWeights"]
+    kept += [f"--trainer.callbacks.init_args.folder={tmp_path / 'ranks'}"]
+    hosts = ["--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=ddp"]
+    words = ["fit", *arguments, *kept, *hosts, "--data.batch_size=4"]
+    shared = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "lit_mtl", *words],
+            cwd=tmp_path,
+            env={**shared, "NODE_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors
+    two = [torch.load(tmp_path / "ranks" / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    one, _ = fit(tmp_path / "one", arguments, "--data.batch_size=8")
+    for name, value in one[0].items():
+        assert torch.equal(two[0][name], two[1][name]), name
+        torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
 def test_two_processes_share_batches_with_a_budget_of_tokens(

@@ -1,4 +1,4 @@
-"""Every kind of task as a head of one model, on partly labelled rows: the README's config."""
+"""Every kind of task as a head of one model, on partly labelled rows: the config shown in docs/."""
 
 import csv
 import json
@@ -19,9 +19,9 @@ from lit_mtl.data.outputs import flattened
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.tasks import KINDS, task_from_spec
 from tests.conftest import Run
+from tests.pages import config_block
 from tests.runs import run_folder
 from tests.test_ddp import TWO, fit, split_of
-from tests.test_readme import blocks
 
 COLUMNS = ("text", "topic", "aspects", "price", "ratings", "stars")
 
@@ -38,10 +38,9 @@ ROWS: list[tuple[str, ...]] = [
 
 
 def config(folder: Path) -> Path:
-    """The README's config beside the table that it names."""
-    (block,) = [block for block in blocks("yaml") if block.startswith("# kinds.yaml")]
+    """The documentation's config beside the table that it names."""
     path = folder / "kinds.yaml"
-    path.write_text(block)
+    path.write_text(config_block("kinds.yaml"))
     return path
 
 

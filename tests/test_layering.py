@@ -12,7 +12,9 @@ PACKAGE = ROOT / "src" / "lit_mtl"
 FLOORS = {
     "command_table": 0,
     "errors": 0,
+    "log_moments": 0,
     "signals": 0,
+    "verbosity": 1,
     "files": 1,
     "reliability": 1,
     "folders": 2,

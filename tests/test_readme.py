@@ -1,10 +1,7 @@
-"""Every command and program of the README runs, in its order, in one place."""
+"""What the README and the pages of docs/ show is what was printed, recorded or written."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,76 +10,8 @@ from tabulate import tabulate
 
 from lit_mtl.command_table import COMMANDS
 from lit_mtl.commands.help import overview
-from lit_mtl.data.downloads import CORPORA, prepare_corpora
-from tests.conftest import EXAMPLE_FILES, ROOT, save_tiny_backbone
-from tests.data.archive import small_corpora
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def commands() -> list[str]:
-    """The lines of shell blocks that call this project, with continued lines joined."""
-    joined = "\n".join(blocks("bash")).replace("\\\n", " ")
-    return [line for line in joined.splitlines() if "python -m lit_mtl" in line]
-
-
-def run(line: str) -> subprocess.CompletedProcess[str]:
-    """Run a line in a shell in which `python` is the one that runs the tests."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        ["bash", "-c", line],
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-
-
-def shortened(line: str, backbone: Path) -> str:
-    """The same command, small: example sentences for the corpus, narrow layers for the hub's."""
-    few = ""
-    if "configs/quickstart.yaml" in line:
-        few = f" --data.corpus=null --data.path={EXAMPLE_FILES}"
-        few += "" if "lit_mtl plan" in line else " --trainer.max_epochs=1"
-    elif "configs/rated_corpora.yaml" in line:
-        few = " --trainer.max_epochs=1"
-    elif "configs/bert_base.yaml" in line and "configs/debug.yaml" not in line:
-        few = f" --model.backbone={backbone} --trainer.max_steps=1"
-    if few:
-        few += " --data.val_fraction=0.2 --data.test_fraction=0.2"
-    command, *comment = re.split(r"\s+#\s", line)
-    assert len(comment) <= 1
-    return command.replace(" > ", f"{few} > ") if " > " in command else command + few
-
-
-def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("configs", "examples"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    archive = small_corpora(tmp_path, monkeypatch)  # what would be fetched is there already
-    prepare_corpora([(name, Path("data", name)) for name in CORPORA], archive=archive)
-    backbone = save_tiny_backbone(tmp_path / "bert", num_hidden_layers=12)
-    found = commands()
-    assert len(found) >= 8
-    for line in found:
-        done = run(shortened(line, backbone))
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-
-
-def test_every_program_of_the_readme_runs_after_its_commands(tmp_path: Path) -> None:
-    for folder in ("configs", "examples"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    assert run("python -m lit_mtl fit --config configs/debug.yaml").returncode == 0
-    programs = blocks("python")
-    assert programs
-    for program in programs:
-        Path("program.py").write_text(program, encoding="utf-8")
-        done = run("python program.py")
-        assert done.returncode == 0, done.stderr
+from tests.conftest import ROOT
+from tests.pages import EVERYTHING, README, TEXTS, blocks, run
 
 
 def test_the_report_shown_is_what_check_data_prints(tmp_path: Path) -> None:
@@ -90,27 +19,28 @@ def test_the_report_shown_is_what_check_data_prints(tmp_path: Path) -> None:
         (tmp_path / folder).symlink_to(ROOT / folder)
     done = run("python -m lit_mtl check-data --config configs/debug.yaml")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() in README
+    assert done.stdout.strip() in EVERYTHING
 
 
 def test_the_overview_shown_is_what_help_prints() -> None:
-    assert overview() in README
+    assert overview() in TEXTS[README]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_in_the_readme(name: str) -> None:
-    assert f"lit_mtl {name}" in README
+    assert f"lit_mtl {name}" in TEXTS[README]
 
 
 def test_the_file_map_names_every_file() -> None:
+    shown = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").split("## The files")[1]
     for path in (ROOT / "src" / "lit_mtl").rglob("*.py"):
         if path.name != "__init__.py":
-            assert re.search(rf"\b{re.escape(path.name)}\b", README), path.name
+            assert re.search(rf"\b{re.escape(path.name)}\b", shown), path.name
     for path in (ROOT / "configs").rglob("*.yaml"):
-        assert path.name in README
+        assert path.name in EVERYTHING
 
 
-def test_the_make_targets_of_the_readme_exist() -> None:
+def test_the_make_targets_shown_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"make ([a-z-]+)", "\n".join(blocks("bash"))))
     assert {"quickstart", "test"} <= named <= targets
@@ -121,14 +51,13 @@ def test_the_tables_are_those_of_the_reference_run() -> None:
     reference = ROOT / "lightning_logs" / "reference" / "quickstart"
     table = (reference / "console.txt").read_text(encoding="utf-8")
     result = table[table.index("\nsentiment ") :].strip("\n").split("\ntraining took")[0].strip()
-    assert result in README
+    assert result in TEXTS[README]
     minutes = json.loads((reference / "results.json").read_text())["training_seconds"] / 60
-    assert f"{minutes:.1f} minutes" in README
+    assert f"{minutes:.1f} minutes" in TEXTS[README]
     embedded = (reference / "embed.txt").read_text(encoding="utf-8").strip()
-    assert embedded in README
+    assert embedded in EVERYTHING
     for recorded in (ROOT / "benchmarks" / "results").glob("*.txt"):
-        assert recorded.read_text(encoding="utf-8").strip() in README, recorded.name
-    assert not re.search(r"@[A-Z]+@", README)
+        assert recorded.read_text(encoding="utf-8").strip() in EVERYTHING, recorded.name
 
 
 def test_the_reference_run_is_good_enough() -> None:
@@ -162,7 +91,7 @@ def rated_table() -> str:
 def test_the_four_corpora_are_those_of_the_recorded_run() -> None:
     """Also its settings, which are those of the config that stands beside them."""
     folder = ROOT / "lightning_logs" / "reference" / "rated_corpora"
-    assert rated_table() in README
+    assert rated_table() in EVERYTHING
     recorded = yaml.safe_load((folder / "config.yaml").read_text())
     declared = yaml.safe_load((ROOT / "configs" / "rated_corpora.yaml").read_text())
     assert recorded["tasks"].keys() == declared["tasks"].keys()

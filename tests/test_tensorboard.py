@@ -93,3 +93,16 @@ def test_each_dashboard_shows_the_run(page: tuple[Page, str], tmp_path: Path) ->
     points = (run_folder(tmp_path) / "projector" / "after.tsv").read_text().count("\n")
     seen.wait_for(f"Points: {points}")
     assert seen.errors == []
+
+
+def test_hparams_sets_two_runs_side_by_side(
+    page: tuple[Page, str], tmp_path: Path, fit_arguments: list[str], lit_mtl: Run
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, "--data.batch_size=16") == 0
+    assert run_folder(tmp_path, 1).is_dir()
+    seen, root = page
+    seen.open(f"{root}/#hparams", width=2600)
+    # its first columns: one name of a setting, the values that differ, and the selecting metric
+    runs = ("runs/version_0", "runs/version_1")
+    seen.wait_for("data.batch_size", *runs, "8.0000", "16.000", "best/selection", selector="table")
+    seen.screenshot(tmp_path / "hparams_of_two.png")

@@ -3,8 +3,9 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from lit_mtl import __version__
@@ -12,6 +13,7 @@ from lit_mtl.command_table import COMMANDS, HELP_FLAGS
 from lit_mtl.commands.help import help_asked_for, overview
 from lit_mtl.errors import DivergedError, LitMTLError, StorageError, printable
 from lit_mtl.signals import STOP_REQUESTS, Stopped
+from lit_mtl.verbosity import Verbosity, chosen, verbosity
 
 _FIRST_PROCESS = "LIT_MTL_FIRST_PROCESS"
 """Environment variable that the processes inherit which this one launches for DDP."""
@@ -42,8 +44,8 @@ def main(args: Sequence[str] | None = None) -> int:
     launched = _FIRST_PROCESS in os.environ
     os.environ.setdefault(_FIRST_PROCESS, str(os.getpid()))
     try:
-        with STOP_REQUESTS.handled():
-            _run(words[0], words[1:])
+        with chosen(words[1:]) as rest, STOP_REQUESTS.handled(), _traced():
+            _run(words[0], rest)
     except (Stopped, LitMTLError) as error:
         if launched and isinstance(error, Stopped | DivergedError | StorageError):
             # the process that launched this one ends by itself for the same reason; Lightning's
@@ -57,6 +59,17 @@ def main(args: Sequence[str] | None = None) -> int:
         if not launched:
             del os.environ[_FIRST_PROCESS]
     return 0
+
+
+@contextmanager
+def _traced() -> Iterator[None]:
+    """Show where an expected failure comes from, to who has asked for all."""
+    try:
+        yield
+    except LitMTLError:
+        if verbosity() is Verbosity.VERBOSE:
+            traceback.print_exc()
+        raise
 
 
 def _answer_at_once(words: Sequence[str]) -> str | None:

@@ -23,6 +23,7 @@ from lit_mtl.data.prefix_store import PrefixStore
 from lit_mtl.data.splits import Split
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, measure, scalars, selection
+from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import Architecture, MultiTaskModel, Output
 from lit_mtl.model.pooling import PoolingName
 from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
@@ -208,18 +209,14 @@ class MultiTaskModule(LightningModule):
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
         self.shared = Shared(embedding, losses)
         loss = weighted_sum(losses, weights=self.network.loss_weights)
-        rows = len(batch["row_id"])
-        for name, term in self.regularizers.items():
-            row_loss = term.row_loss(embedding, batch["row_id"])
-            value = labelled_mean(row_loss, count=self._mean_count(torch.ones_like(row_loss)))
-            loss = loss + term.weight * value
-            self.log(f"train/{name}", value.detach(), batch_size=rows)
-        self.log("train/loss", loss.detach(), batch_size=rows)
-        for name, value in losses.items():
-            self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
-        # on the processor, where it is known: a number would be sent to the device and waited for
-        padding = torch.tensor(1 - batch["tokens"] / batch["input_ids"].numel(), device="cpu")
-        self.log("train/padding", padding, batch_size=rows)
+        terms = {
+            name: self._mean(term.row_loss(embedding, batch["row_id"]))
+            for name, term in self.regularizers.items()
+        }
+        for name, value in terms.items():
+            loss = loss + self.regularizers[name].weight * value
+        if logs_now(self.trainer, batch_idx):
+            self._log_step(batch, loss, losses, terms)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
@@ -375,13 +372,31 @@ class MultiTaskModule(LightningModule):
         """Mean loss of a task's labelled rows, over all devices."""
         labelled = batch["labelled"][name]
         row_loss = self.tasks[name].row_loss(output[labelled], batch["targets"][name][labelled])
-        return labelled_mean(row_loss, count=self._mean_count(labelled))
+        return self._mean(row_loss, labelled)
 
-    def _mean_count(self, counted: Tensor) -> Tensor:
-        """How many rows count, on average over all devices."""
+    def _mean(self, row_loss: Tensor, labelled: Tensor | None = None) -> Tensor:
+        """Mean of rows' losses, those of the labelled rows or of all, over all devices."""
+        counted = torch.ones_like(row_loss) if labelled is None else labelled
         count = self.trainer.strategy.reduce(counted.sum().float(), reduce_op="mean")
         assert isinstance(count, Tensor)
-        return count
+        return labelled_mean(row_loss, count=count)
+
+    def _log_step(
+        self,
+        batch: Batch,
+        loss: Tensor,
+        losses: Mapping[str, Tensor],
+        terms: Mapping[str, Tensor],
+    ) -> None:
+        rows = len(batch["row_id"])
+        self.log("train/loss", loss.detach(), batch_size=rows)
+        for name, value in losses.items():
+            self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=rows)
+        # on the processor, where it is known: a number would be sent to the device and waited for
+        padding = torch.tensor(1 - batch["tokens"] / batch["input_ids"].numel(), device="cpu")
+        self.log("train/padding", padding, batch_size=rows)
 
     def _finish(self, split: str) -> None:
         outputs = {name: part.gathered(self.device) for name, part in self._outputs.items()}

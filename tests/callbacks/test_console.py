@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
+from lit_mtl.callbacks.console import ConsoleReport, data_table, duration, group_table
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
@@ -87,8 +87,9 @@ def test_a_run_prints_the_tables_once_and_a_line_an_epoch(
     for epoch, (line, stage) in enumerate(zip(lines, stages, strict=True), start=1):
         where, left = line.split(":")[0].rsplit(", ", 1)
         assert where == f"epoch {epoch}, step {epoch * steps} of {3 * steps}, stage {stage}"
-        assert re.fullmatch(r"\d+\.\d minutes left", left)
-    assert lines[-1].split(":")[0].endswith(", 0.0 minutes left")
+        assert re.fullmatch(r"\d+ seconds left", left)
+    assert lines[-1].split(":")[0].endswith(", 0 seconds left")
+    assert f"\n3 epochs, {3 * steps} steps in 2 stages: probe, all; precision 32-true\n" in printed
     model = next(line for line in printed.splitlines() if "layers of" in line)
     assert model.startswith("bert, 2 layers of ")
     assert model.endswith(
@@ -111,3 +112,55 @@ def test_the_time_left_is_that_of_the_steps_so_far(
     report.on_train_start(trainer, mock.Mock())
     trainer.global_step = 20  # it was continued at step 10: ten steps took a minute
     assert report._place(trainer) == "epoch 1, step 20 of 50, 3.0 minutes left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.4, "4 seconds"), (90, "1.5 minutes"), (5400, "1.5 hours")]
+)
+def test_a_time_is_said_in_a_unit_that_fits(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def lines_of(report: ConsoleReport, data: SentimentDataModule, backbone: Path) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        callbacks=[report],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(MultiTaskModule(str(backbone)), datamodule=data)
+
+
+def test_the_line_of_progress_has_the_losses_and_is_gone_before_anything_else_is_printed(
+    data: SentimentDataModule,
+    tiny_bert: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("lit_mtl.callbacks.console._EVERY", 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines_of(ConsoleReport(live=True), data, tiny_bert)
+    out, err = capsys.readouterr()
+    drawn = err.split("\r\033[K")
+    assert drawn[-1] == ""  # the last line is gone
+    steps = [line for line in drawn if line.startswith("epoch ")]
+    assert len(steps) == 2 * len(data.train_dataloader())
+    shown = r"epoch 2, step 4 of 4, 0 seconds left; loss: sentiment \d\.\d{3}, score \d\.\d{3}\r"
+    assert re.fullmatch(shown, steps[-1])
+    assert drawn.count("val: batch 1 of 1\r") == 2
+    assert all(len(line) <= 80 for line in drawn)
+    assert "\r" not in out
+
+
+def test_detail_adds_every_metric_of_each_validation(
+    data: SentimentDataModule, tiny_bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines_of(ConsoleReport(detail=True), data, tiny_bert)
+    out, err = capsys.readouterr()
+    for metric in ("selection", "sentiment/auroc", "score/spearman"):
+        assert len(re.findall(rf"^{metric} +-?\d\.\d{{4}}$", out, flags=re.MULTILINE)) == 2
+    assert "\r" not in out + err

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from transformers import AutoModel
 
 from lit_mtl.callbacks.embedding_protection import NAME, EmbeddingProtection
 from lit_mtl.callbacks.staged_freezing import network_of
@@ -89,6 +90,7 @@ def test_a_weight_of_0_is_training_without_to_the_bit(tiny_bert: Path) -> None:
 def test_the_more_it_weighs_the_more_of_the_similarity_is_kept(tiny_bert: Path) -> None:
     kept = []
     for weight in (0.0, 1.0, 30.0):
+        import time; t0=time.time()
         data = example_data(tiny_bert)
         module, _ = fitted(
             tiny_bert,
@@ -106,6 +108,7 @@ def test_the_more_it_weighs_the_more_of_the_similarity_is_kept(tiny_bert: Path) 
             here = module.network.double().eval().encoder(ids, mask)
             there = base.network.double().eval().encoder(ids, mask)
         kept.append(kept_similarity(here, there))
+        print(weight, kept, time.time()-t0)
     assert kept == sorted(kept)
     assert kept[0] < 0.7
     assert kept[2] > 0.9
@@ -130,10 +133,10 @@ def test_a_continued_run_refuses_a_backbone_that_was_exchanged(
     states = sorted((tmp_path / "lightning_logs/runs/version_0/checkpoints").glob("step_5.ckpt"))
     words += ["--trainer.limit_val_batches=0", f"--ckpt_path={states[0]}"]
     assert lit_mtl(*words) == 0
-    torch.manual_seed(1)
-    model = MultiTaskModule(str(backbone), pretrained=False)
-    model.build(example_data(backbone).declared_tasks)
-    model.network.encoder.backbone.transformer.save_pretrained(backbone)
+    other = AutoModel.from_pretrained(backbone)
+    with torch.no_grad():
+        next(other.encoder.layer[1].parameters())[0, 0] += 1e-3
+    other.save_pretrained(backbone)
     assert lit_mtl(*words) != 0
     assert "other weights than those" in capsys.readouterr().err
 

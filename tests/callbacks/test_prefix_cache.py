@@ -35,7 +35,7 @@ class Losses(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, MultiTaskModule)
-        self.train.append(float(trainer.callback_metrics["train/loss"]))
+        self.train.append(float(outputs["loss"]))
         self.cached.append(sorted(pl_module.cached_prefix))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import EXAMPLE_FILES, Run
-from tests.test_readme import blocks
+from tests.pages import config_block
 
 TEXTS = [
     "A fine film.",
@@ -150,8 +150,7 @@ def test_the_same_seed_shows_the_same_rows(
 def test_the_sources_of_the_readme_are_read_as_it_says(
     tiny_bert: Path, lit_mtl: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = [block for block in blocks("yaml") if block.startswith("# sources.yaml")]
-    Path("sources.yaml").write_text(block)
+    Path("sources.yaml").write_text(config_block("sources.yaml"))
     reviews = [f"review {n},{1 + n % 5},product {n % 7}" for n in range(60)]
     Path("reviews.csv").write_text("\n".join(["body,rating,product", *reviews]))
     for folder, rows in (("forum", 40), ("forum_test", 9)):

@@ -7,7 +7,7 @@ from jsonargparse import Namespace, capture_parser
 
 from lit_mtl.commands import train
 from lit_mtl.commands.describe import as_text, described
-from lit_mtl.commands.options import TABLE, Option, options_of
+from lit_mtl.commands.options import EVERY, TABLE, Option, options_of, table
 
 NO_SETTINGS = {"--config", "--print_config", "--help"}
 
@@ -17,7 +17,8 @@ NOTHING = {"--tasks": "{}", "--freezing.stages": "[]"}
 
 def settings(name: str) -> list[Option]:
     found = options_of(name)
-    return [o for o in found if o.name not in NO_SETTINGS and not o.name.endswith(".help")]
+    taken_before = NO_SETTINGS | {option.name for option in table()[EVERY]}
+    return [o for o in found if o.name not in taken_before and not o.name.endswith(".help")]
 
 
 def test_the_table_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +31,7 @@ def test_the_table_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_option_of_the_table_parses_and_none_is_missing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["lit_mtl"])
+    monkeypatch.setattr(sys, "argv", ["lit_mtl", name])
     parser = capture_parser(train.run, name, [])
     words = [f"{o.name}={o.default or NOTHING.get(o.name, 'null')}" for o in settings(name)]
     parsed: Namespace = parser.parse_args([name, *words])[name]

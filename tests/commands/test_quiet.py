@@ -3,6 +3,7 @@ import warnings
 
 import pytest
 from lightning.pytorch.utilities import rank_zero_info
+from lightning_utilities.core import rank_zero as rank_zero_module
 
 from lit_mtl.commands.quiet import silence_upstream_notes
 from tests.conftest import Run
@@ -11,7 +12,9 @@ NOTES = {
     "💡 Tip: For seamless cloud logging and experiment tracking, try": False,
     "TPU available: False, using: 0 TPU cores": False,
     "GPU available: True (cuda), used: False": True,
-    "`Trainer.fit` stopped: `max_epochs=3` reached.": True,
+    "`Trainer.fit` stopped: `max_epochs=3` reached.": False,
+    "Loaded model weights from the checkpoint at best.ckpt": False,
+    "Time limit reached. Elapsed time is 0:00:10. Signaling Trainer to stop.": True,
 }
 
 
@@ -21,6 +24,25 @@ def test_notes_are_dropped_and_messages_are_kept(caplog: pytest.LogCaptureFixtur
         for message in NOTES:
             rank_zero_info(message)
     assert caplog.messages == [message for message, kept in NOTES.items() if kept]
+
+
+@pytest.mark.parametrize(("said", "kept"), [("quiet", 0), ("verbose", len(NOTES))])
+def test_quiet_drops_all_notes_and_verbose_none(
+    said: str, kept: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence_upstream_notes()
+    monkeypatch.setenv("LIT_MTL_CONSOLE", said)
+    with caplog.at_level(logging.INFO):
+        for message in NOTES:
+            rank_zero_info(message)
+        rank_zero_module.log.warning("what concerns the run")
+    assert len(caplog.messages) == kept + 1
+
+
+def test_a_warning_is_one_line_without_the_place_in_a_library() -> None:
+    silence_upstream_notes()
+    shown = warnings.formatwarning("a file called \x1b[2J", UserWarning, "torch/nn.py", 7)
+    assert shown == "warning: a file called \\x1b[2J\n"
 
 
 def test_only_known_warnings_are_dropped() -> None:

@@ -1,5 +1,7 @@
-"""What a run prints: the data and the rates before the first step, a line a validation."""
+"""What a run prints: data, model, plan and rates before the first step, a line a validation."""
 
+import shutil
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,12 +19,22 @@ from lit_mtl.errors import printable
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.param_groups import group_rows
 
+_EVERY = 0.2
+"""Seconds from one drawing of the line of progress to the next."""
+
 
 class ConsoleReport(Callback):
-    """Prints the data, the model and its parameter groups, and each validation's main metrics."""
+    """Prints what is trained and how it goes.
 
-    def __init__(self) -> None:
+    Args:
+        live: keep a line of progress on standard error, which must be a terminal.
+        detail: after each validation print all metrics, not the main ones only.
+    """
+
+    def __init__(self, *, live: bool = False, detail: bool = False) -> None:
+        self._live, self._detail = live, detail
         self._begun = (0.0, 0)
+        self._drawn = 0.0  # when; 0 if no line stands there
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -33,12 +45,57 @@ class ConsoleReport(Callback):
             print(data_table(datamodule), end="\n\n")
         network = getattr(pl_module, "network", None)
         if isinstance(network, MultiTaskModel):
-            print(model_line(network), end="\n\n")
-        print(group_table(trainer.optimizers[0].param_groups), end="\n\n")
+            print(model_line(network))
+        print(plan_line(trainer), end="\n\n")
+        print(group_table(trainer.optimizers[0].param_groups), end="\n\n", flush=True)
+
+    @rank_zero_only
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw where the training is, with each task's loss as it was last logged."""
+        if self._due():
+            ends = ("train/", "/loss")
+            losses = [
+                f"{key.removeprefix(ends[0]).removesuffix(ends[1])} {value:.3f}"
+                for key, value in trainer.callback_metrics.items()
+                if key.startswith(ends[0]) and key.endswith(ends[1]) and key.count("/") > 1
+            ]
+            shown = f"; loss: {', '.join(losses)}" if losses else ""
+            self._draw(self._place(trainer) + shown)
+
+    @rank_zero_only
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Draw how much of the validation split is done."""
+        if not trainer.sanity_checking:
+            self._draw_evaluation("val", trainer.num_val_batches, *args, **kwargs)
+
+    @rank_zero_only
+    def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Draw how much of the test split is done."""
+        self._draw_evaluation("test", trainer.num_test_batches, *args, **kwargs)
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the line to what others print."""
+        self._clear()
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the line to what others print."""
+        self._clear()
+
+    @rank_zero_only
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the line to what is said of the exception."""
+        self._clear()
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print one line, which also a log file keeps."""
+        self._clear()
         datamodule = getattr(trainer, "datamodule", None)
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or datamodule is None:
             return
@@ -47,20 +104,81 @@ class ConsoleReport(Callback):
             value = trainer.callback_metrics.get(f"val/{name}/{task.primary_metric}")
             shown = "not defined" if value is None else f"{value:.4f}"
             parts.append(f"{name} {task.primary_metric} {shown}")
-        print(f"{self._place(trainer)}: {', '.join(parts)}")
+        print(f"{self._place(trainer)}: {', '.join(parts)}", flush=True)
+        if self._detail:
+            values = {
+                key.removeprefix("val/"): f"{value:.4f}"
+                for key, value in trainer.callback_metrics.items()
+                if key.startswith("val/")
+            }
+            print(tabulate(values.items(), tablefmt="plain", disable_numparse=True), flush=True)
 
     def _place(self, trainer: Trainer) -> str:
         """Where the training is, and how long it still takes at the pace of this process so far."""
         begun, first = self._begun
         step, total = trainer.global_step, trainer.estimated_stepping_batches
         parts = [f"epoch {trainer.current_epoch + 1}, step {step:,} of {total:,.0f}"]
-        callbacks: list[Callback] = vars(trainer)["callbacks"]
-        plans = [callback for callback in callbacks if isinstance(callback, StagedFreezing)]
-        parts += [f"stage {plan.stage.name!r}" for plan in plans if plan.stages]
+        parts += [f"stage {plan.stage.name!r}" for plan in _plans(trainer)]
         if step > first:
             left = (time.perf_counter() - begun) / (step - first) * (total - step)
-            parts.append(f"{left / 60:.1f} minutes left")
+            parts.append(f"{duration(left)} left")
         return printable(", ".join(parts))
+
+    def _draw_evaluation(
+        self,
+        split: str,
+        batches: list[int | float],
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._due():
+            self._draw(f"{split}: batch {batch_idx + 1:,} of {batches[dataloader_idx]:,.0f}")
+
+    def _due(self) -> bool:
+        return self._live and time.perf_counter() - self._drawn >= _EVERY
+
+    def _draw(self, text: str) -> None:
+        """Write a line over the one before; what is printed next begins where it begins."""
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\033[K{printable(text)[:width]}\r")
+        sys.stderr.flush()
+        self._drawn = time.perf_counter()
+
+    def _clear(self) -> None:
+        if self._drawn:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+            self._drawn = 0.0
+
+
+def duration(seconds: float) -> str:
+    """A time in words: to the second below a minute, else to a tenth of the unit."""
+    if seconds < 60:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
+
+
+def plan_line(trainer: Trainer) -> str:
+    """How long it trains, by which stages, from where, and where its results go."""
+    total = f"{trainer.estimated_stepping_batches:,.0f} steps"
+    epochs = trainer.max_epochs
+    parts = [total if epochs in (None, -1) else f"{epochs} epochs, {total}"]
+    for plan in _plans(trainer):
+        parts[0] += f" in {len(plan.stages)} stages: {', '.join(s.name for s in plan.stages)}"
+    parts.append(f"precision {trainer.precision}")
+    if trainer.global_step:
+        parts.append(f"continued from step {trainer.global_step:,}")
+    if trainer.log_dir and trainer.loggers:
+        parts.append(f"run folder {trainer.log_dir}")
+    return printable("; ".join(parts))
+
+
+def _plans(trainer: Trainer) -> list[StagedFreezing]:
+    callbacks: list[Callback] = vars(trainer)["callbacks"]
+    return [each for each in callbacks if isinstance(each, StagedFreezing) and each.stages]
 
 
 def data_table(datamodule: SentimentDataModule) -> str:

@@ -1,7 +1,7 @@
 """Keeps the sentence embedding near the one that the pre-trained backbone gives.
 
-Trained on labels alone, an embedding ends up ordering sentences by label and by nothing else. The
-term `weight * (1 - cos(embedding, embedding of the base))` prevents that. The base is the backbone
+Trained on labels alone, an embedding may end up ordering sentences by label and by nothing else. The
+term `weight * (1 - cos(embedding, embedding of the base))` works against that. The base is the backbone
 and the projection as they were before the first step. It is frozen, so each row's vector is
 computed once and not at every step.
 
@@ -32,8 +32,7 @@ class EmbeddingProtection(Callback):
     """Adds the term to the training loss and logs it, without its weight, as `train/protection`.
 
     Args:
-        weight: factor of the term; 1 keeps most of the similarity of sentences at a small price. 0:
-            no such term.
+        weight: factor of the term; 0: no such term.
     """
 
     def __init__(self, weight: float = 0.0) -> None:

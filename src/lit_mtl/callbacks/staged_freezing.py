@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_mtl.errors import ConfigError
+from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_prefix, frozen_sets, hole, starved
 from lit_mtl.optim.schedules import courses_of
@@ -127,8 +128,9 @@ class StagedFreezing(Callback):
         while self._has_ended(trainer):
             self._advance(trainer, pl_module)
         self._rest()
-        pl_module.log("stage/index", float(self.index))
-        pl_module.log("stage/trainable_parameters", float(self._trainable))
+        if logs_now(trainer, batch_idx):
+            pl_module.log("stage/index", float(self.index))
+            pl_module.log("stage/trainable_parameters", float(self._trainable))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watch the metric of a stage that ends on a plateau."""

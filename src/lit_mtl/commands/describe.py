@@ -9,7 +9,7 @@ from dataclasses import asdict
 from jsonargparse import capture_parser
 
 from lit_mtl.commands import completion, export, infer, init, train
-from lit_mtl.commands.options import SHARED, TABLE, Option
+from lit_mtl.commands.options import EVERY, SHARED, TABLE, Option
 from lit_mtl.files import write_atomically
 
 _OWN = {
@@ -23,6 +23,20 @@ _OWN = {
             default=None,
             help="print a plan to begin with instead; to be given before all other options",
         )
+    ],
+    EVERY: [
+        Option(
+            flags=("--quiet",),
+            value=None,
+            default=None,
+            help="print warnings, errors and the result, or where it lies",
+        ),
+        Option(
+            flags=("--verbose",),
+            value=None,
+            default=None,
+            help="print what the libraries say too, every metric, and where an error comes from",
+        ),
     ],
 }
 """Options that are taken before the parser sees the rest."""

@@ -42,7 +42,7 @@ OFTEN = {
     "--trainer.gradient_clip_val": "largest norm of a step's gradient",
     "--trainer.val_check_interval": "how often to validate: a share of an epoch, or batches",
     "--trainer.log_every_n_steps": "steps from one logged value to the next; 50 if not given",
-    "--trainer.enable_progress_bar": "false for logs and pipes",
+    "--trainer.enable_progress_bar": "true for Lightning's bars instead of the line of progress",
     "--trainer.logger": "false for none; TensorBoard if not given",
     "--trainer.callbacks": "more callbacks, such as EarlyStopping in a config file",
 }
@@ -55,6 +55,8 @@ _ORDER = (
     "--seed_everything",
     "--print_config",
     "--tasks.help",
+    "--quiet",
+    "--verbose",
 )
 """The options of the command itself that stand between its own ones and `--help`."""
 

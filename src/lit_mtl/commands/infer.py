@@ -14,6 +14,7 @@ from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.inputs import Input
 from lit_mtl.errors import ConfigError, printable
 from lit_mtl.files import remove_partial
+from lit_mtl.verbosity import Verbosity, verbosity
 
 _TRAINER = "--trainer."
 
@@ -57,7 +58,8 @@ def run(name: str, args: Sequence[str]) -> None:
         return
     remove_partial(options.output.parent, options.output.name)
     rows = inference.write(progress=_counter)
-    print(f"{rows} rows are in {options.output}")
+    if verbosity() is not Verbosity.QUIET:
+        print(f"{rows} rows are in {options.output}")
 
 
 def split_flags(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -105,7 +107,7 @@ def _show(options: argparse.Namespace, source: Input, kind: Kind) -> None:
 
 
 def _counter(rows: int) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and verbosity() is not Verbosity.QUIET:
         print(f"\r{rows:,} rows", end="", file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ from lit_mtl.artifact.inference import Inference
 from lit_mtl.commands.train import restrict_imports
 from lit_mtl.data.inputs import Window
 from lit_mtl.files import remove_partial
+from lit_mtl.verbosity import Verbosity, verbosity
 
 
 class _Windows(IterableDataset[Window]):
@@ -67,7 +68,8 @@ class InferenceModule(LightningModule):
         self.trainer.strategy.barrier()
         if self.trainer.is_global_zero:
             rows = self.inference.join(self.trainer.world_size)
-            print(f"{rows} rows are in {self.inference.output}")
+            if verbosity() is not Verbosity.QUIET:
+                print(f"{rows} rows are in {self.inference.output}")
 
 
 def run_processes(inference: Inference, flags: Sequence[str]) -> None:

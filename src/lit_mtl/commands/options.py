@@ -15,6 +15,9 @@ TABLE = Path(__file__).with_name("options.json")
 SHARED = "config"
 """Entry of the options that all commands have which are configured like a training run."""
 
+EVERY = "every"
+"""Entry of the options that every command has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -61,17 +64,18 @@ def options_of(name: str) -> list[Option]:
     Args:
         name: the command.
     """
-    table, command = _table(), COMMANDS[name]
-    options = list(table.get(name, ()))
+    known, command = table(), COMMANDS[name]
+    options = list(known.get(name, ()))
     if command.takes_config:
-        options += table[SHARED]
+        options += known[SHARED]
     elif command.takes_trainer_flags:
-        options += [option for option in table[SHARED] if option.section == "trainer"]
-    return options
+        options += [option for option in known[SHARED] if option.section == "trainer"]
+    return options + known[EVERY]
 
 
 @cache
-def _table() -> dict[str, list[Option]]:
+def table() -> dict[str, list[Option]]:
+    """The whole table: a command, or one of the shared entries, to its options."""
     rows = json.loads(TABLE.read_text(encoding="utf-8"))
     return {
         name: [Option(**{**row, "flags": tuple(row["flags"])}) for row in found]

@@ -7,7 +7,9 @@ from dataclasses import fields
 
 from transformers.utils import logging as transformers_logging
 
+from lit_mtl.errors import printable
 from lit_mtl.tasks import KINDS
+from lit_mtl.verbosity import Verbosity, verbosity
 
 _NOTES = (
     # advertisements for other products of Lightning's makers
@@ -19,11 +21,21 @@ _NOTES = (
     "Loading `train_dataloader` to estimate number of stepping batches",
     "Restoring states from the checkpoint path at",
     "Using bfloat16 Automatic Mixed Precision",
+    "Loaded model weights from the checkpoint at",
+    # what the first lines and the last one of a training say
+    "Seed set to",
+    "Initializing distributed",
+    "`Trainer.fit` stopped: `max_",
 )
-"""Log messages that contain one of these are dropped."""
+"""Log messages that contain one of these are dropped; all are, for `--quiet`."""
 
-_NOTE_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
-"""The loggers behind Lightning's `rank_zero_info`."""
+_NOTE_LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.fabric.utilities.seed",
+    "lightning.fabric.utilities.distributed",
+)
+"""The loggers behind Lightning's `rank_zero_info`, and those that tell the seed and the processes."""
 
 _WARNINGS = (
     # lightning 2.6.6 uses a name that torch 2.13 renames: utilities/_pytree.py
@@ -54,12 +66,22 @@ _NO_FIELD = re.compile(r"Problem with given class_path 'lit_mtl\.(\w+)':\s+Optio
 
 class _NoteFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return not any(note in message for note in _NOTES)
+        said, message = verbosity(), record.getMessage()
+        if said is Verbosity.VERBOSE or record.levelno >= logging.WARNING:
+            return True
+        return said is Verbosity.NORMAL and not any(note in message for note in _NOTES)
 
 
 def silence_upstream_notes() -> None:
-    """Drop advertisements and notes that a user of this project cannot act on."""
+    """Drop advertisements and notes that a user of this project cannot act on.
+
+    `--verbose` shows everything, deprecations of the libraries included.
+    """
+    if verbosity() is Verbosity.VERBOSE:
+        warnings.simplefilter("default")
+        return
+    # a user can do nothing with the line of a library that has noticed it
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(str(message))}\n"
     for name in _NOTE_LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(known, _NoteFilter) for known in logger.filters):

@@ -9,10 +9,12 @@ from typing import Any
 from tabulate import tabulate
 
 from lit_mtl.calibration import Calibration
+from lit_mtl.callbacks.console import duration
 from lit_mtl.command_table import PROG
 from lit_mtl.evaluation import TaskResult, scalars
 from lit_mtl.files import write_atomically
 from lit_mtl.tasks.base import Task
+from lit_mtl.verbosity import Verbosity, verbosity
 
 RESULTS_FILE = "results.json"
 
@@ -29,7 +31,8 @@ def report(
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
 
-    A calibration is written beside them, as `calibration.json`.
+    A calibration is written beside them, as `calibration.json`. `--quiet` leaves one line: where the
+    results lie, or the checkpoint if they are written nowhere.
 
     Args:
         results: split name to task name to result.
@@ -40,12 +43,12 @@ def report(
         calibration: of that checkpoint, at the end of a fit.
         intervals: split name to task name to each metric's confidence interval.
     """
-    _print_tasks(results, tasks)
-    if calibration is not None:
-        print(f"\n{calibration_table(calibration)}")
-    if seconds is not None:
-        print(f"\ntraining took {seconds / 60:.1f} minutes", end="")
-    print(f"\ncheckpoint: {checkpoint}")
+    quiet = verbosity() is Verbosity.QUIET
+    if not quiet:
+        _print_tables(results, tasks, calibration)
+        print(f"\ntraining took {duration(seconds)}" if seconds is not None else "")
+    if folder is None or not quiet:
+        print(f"checkpoint: {checkpoint}")
     if folder is None:
         return
     path = folder / RESULTS_FILE
@@ -63,7 +66,7 @@ def report(
         content["calibration"] = calibration.report
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     print(f"results:    {path}")
-    if seconds is not None:
+    if seconds is not None and not quiet:
         print(f"curves:     tensorboard --logdir {shlex.quote(str(folder))}")
         print(
             f"next:       {PROG} export --ckpt_path {shlex.quote(str(checkpoint))} "
@@ -71,8 +74,10 @@ def report(
         )
 
 
-def _print_tasks(
-    results: Mapping[str, Mapping[str, TaskResult]], tasks: Mapping[str, Task]
+def _print_tables(
+    results: Mapping[str, Mapping[str, TaskResult]],
+    tasks: Mapping[str, Task],
+    calibration: Calibration | None,
 ) -> None:
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
@@ -80,6 +85,8 @@ def _print_tasks(
         if task.classes:
             split, result = list(by_split.items())[-1]
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
+    if calibration is not None:
+        print(f"\n{calibration_table(calibration)}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:

@@ -28,6 +28,7 @@ from lit_mtl.callbacks.throughput import ThroughputLog
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.check_data import as_text, check_data
+from lit_mtl.commands.nearest import with_nearest
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
@@ -41,6 +42,7 @@ from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
 from lit_mtl.signals import STOP_REQUESTS
 from lit_mtl.tasks import AnyTask, task_from_spec
+from lit_mtl.verbosity import Verbosity, verbosity
 
 _ENVIRONMENT = "LIT_MTL"
 
@@ -75,8 +77,8 @@ class RunConfig(SaveConfigCallback):
 
 class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong with a task by the kind that it has."""
-        super().error(without_other_kinds(message), ex)
+        """Say what is wrong with a task by the kind that it has, and which option was perhaps meant."""
+        super().error(with_nearest(without_other_kinds(message)), ex)
 
 
 class LitMTLCLI(LightningCLI):
@@ -90,16 +92,18 @@ class LitMTLCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The Trainer's methods and those of their arguments that are not options here.
+        """The Trainer's method that was asked for, and those of its arguments that are not options.
 
         Checkpoints are always read with `weights_only`; results are reported by this project.
         """
         hidden = {"model", "datamodule", "dataloaders", "verbose", "weights_only", "ckpt_path"}
-        return {
+        found = {
             "fit": hidden | {"train_dataloaders", "val_dataloaders"},
             "validate": hidden,
             "test": hidden,
         }
+        # a parser takes a quarter of a second; other commands than these build one without a name
+        return {name: hidden for name, hidden in found.items() if name in sys.argv[1:2]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Declare the tasks once, for the data; and the callbacks that every run has."""
@@ -123,6 +127,7 @@ class LitMTLCLI(LightningCLI):
                 "trainer.logger": _LOGGER,
                 "trainer.max_epochs": 3,
                 "trainer.enable_model_summary": False,
+                "trainer.enable_progress_bar": False,
             }
         )
 
@@ -181,7 +186,12 @@ class LitMTLCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has."""
-        callbacks: list[Any] = [ConsoleReport(), DivergenceGuard()]
+        callbacks: list[Any] = [DivergenceGuard()]
+        if (said := verbosity()) is not Verbosity.QUIET:
+            # ahead, so that the line of progress is gone before another callback prints
+            bars = self._get(self.config, "trainer.enable_progress_bar")
+            live = sys.stderr.isatty() and not bars
+            callbacks.insert(0, ConsoleReport(live=live, detail=said is Verbosity.VERBOSE))
         if self._get(self.config, "trainer.logger"):
             callbacks += [LearningRateMonitor("step"), ThroughputLog()]
         if self._get(self.config, "trainer.enable_checkpointing") is False:

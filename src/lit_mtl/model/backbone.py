@@ -4,6 +4,7 @@ Shapes: B sentences, T tokens, H hidden dimension. L is the number of layers.
 """
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lit_mtl.errors import ConfigError
+from lit_mtl.model.cpu_dropout import cheap_dropout
 from lit_mtl.model.views import Given, view
 from lit_mtl.optim.param_groups import Place
 from lit_mtl.pretrained import load_backbone, new_backbone, position_offset
@@ -85,6 +87,7 @@ class Backbone(nn.Module):
         # from_pretrained leaves eval mode on, from_config training mode
         self.transformer.train()
         self._first_position = position_offset(config)
+        self._compiled = False
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -149,9 +152,10 @@ class Backbone(nn.Module):
 
     def _run(self, transformer: PreTrainedModel, attention_mask: Tensor, **given: Tensor) -> Tensor:
         position = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + self._first_position
-        states: Tensor = transformer(
-            attention_mask=attention_mask, position_ids=position.to(torch.int64), **given
-        ).last_hidden_state
+        with nullcontext() if self._compiled else cheap_dropout(transformer):
+            states: Tensor = transformer(
+                attention_mask=attention_mask, position_ids=position.to(torch.int64), **given
+            ).last_hidden_state
         return states
 
     def compile_layers(self) -> None:
@@ -162,6 +166,7 @@ class Backbone(nn.Module):
         frozen layers. What cannot be compiled is an error of torch at the first batch; its silent
         return to eager mode, by default after 8 variants, is switched off.
         """
+        self._compiled = True
         for layer in self._layers:
             layer.compile(dynamic=True, fullgraph=True, recompile_limit=_MAX_VARIANTS)
 
