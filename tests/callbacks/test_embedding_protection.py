@@ -19,25 +19,29 @@ from tests.conftest import example_data, save_tiny_backbone
 from tests.recipes import States, fitted
 
 
-class Gradients(Callback):
-    """The term's value and gradient at each step's embeddings, as found and by their formulas."""
+class Base(Callback):
+    """Keeps the network as it is before the first step, in eval mode."""
 
-    def __init__(self) -> None:
-        self.base: MultiTaskModel | None = None
-        self.differences: list[float] = []
+    network: MultiTaskModel
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         network = network_of(pl_module)
-        self.base = MultiTaskModel.from_spec(network.spec()).double().eval()
-        self.base.load_state_dict(network.state_dict())
+        self.network = MultiTaskModel.from_spec(network.spec()).double().eval()
+        self.network.load_state_dict(network.state_dict())
+
+
+class Gradients(Base):
+    """The term's value and gradient at each step's embeddings, as found and by their formulas."""
+
+    def __init__(self) -> None:
+        self.differences: list[float] = []
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, MultiTaskModule)
-        assert self.base is not None
         with torch.no_grad():
-            given = self.base(batch["input_ids"], batch["attention_mask"]).sentence_embedding
+            given = self.network(batch["input_ids"], batch["attention_mask"]).sentence_embedding
         here = torch.randn_like(given).requires_grad_()
         found = pl_module.regularizers[NAME].row_loss(here, batch["row_id"])
         (gradient,) = torch.autograd.grad(found.sum(), here)
@@ -67,7 +71,7 @@ def test_it_is_what_the_loss_has_beyond_the_tasks(steady_bert: Path) -> None:
     """At the first step it is 0 to the eye: nothing has moved, and there is no dropout."""
     keys = ("train/loss", "train/protection", "train/sentiment/loss", "train/score/loss")
     states = States(*keys)
-    module, _ = fitted(steady_bert, EmbeddingProtection(0.7), states)
+    module, _ = fitted(steady_bert, EmbeddingProtection(0.7), states, log_every_n_steps=1)
     total, term, sentiment, score = (states.logged[key] for key in keys)
     assert term[0] == pytest.approx(0, abs=1e-9)
     assert min(term[1:]) > 1e-6
@@ -89,29 +93,24 @@ def test_a_weight_of_0_is_training_without_to_the_bit(tiny_bert: Path) -> None:
 
 def test_the_more_it_weighs_the_more_of_the_similarity_is_kept(tiny_bert: Path) -> None:
     kept = []
-    for weight in (0.0, 1.0, 30.0):
-        import time; t0=time.time()
-        data = example_data(tiny_bert)
+    for weight in (0.0, 3.0, 30.0):
+        data, base = example_data(tiny_bert), Base()
+        settings = {"lr": 3e-3, "embedding_dim": 256}
         module, _ = fitted(
-            tiny_bert,
-            EmbeddingProtection(weight),
-            data=data,
-            max_epochs=10,
-            model={"lr": 3e-3, "embedding_dim": 256},
+            tiny_bert, EmbeddingProtection(weight), base, data=data, model=settings, max_epochs=5
         )
-        base = MultiTaskModule(str(tiny_bert))
-        base.build(module.tasks)
         assert data.corpus is not None
         batch = data.batch_of("train", range(len(data.corpus.splits["train"])))
         ids, mask = batch["input_ids"], batch["attention_mask"]
         with torch.no_grad():
-            here = module.network.double().eval().encoder(ids, mask)
-            there = base.network.double().eval().encoder(ids, mask)
+            here, there = (
+                network.double().eval().encoder(ids, mask)
+                for network in (module.network, base.network)
+            )
         kept.append(kept_similarity(here, there))
-        print(weight, kept, time.time()-t0)
     assert kept == sorted(kept)
-    assert kept[0] < 0.7
-    assert kept[2] > 0.9
+    assert kept[0] < 0.6
+    assert kept[2] > 0.75
 
 
 def test_a_random_backbone_has_nothing_to_keep(tiny_bert: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
@@ -27,10 +27,11 @@ def test_the_sum_knows_the_weights_of_the_prefix_and_no_others(tiny_bert: Path) 
 
 def test_what_another_process_could_not_do_is_not_done() -> None:
     def trainer(others: bool) -> Trainer:
-        def decided(own: bool, all: bool) -> bool:  # noqa: A002
+        def decided(own: bool, all: bool) -> bool:
             return own and others
 
-        return cast(Any, SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=decided)))
+        strategy = SimpleNamespace(reduce_boolean_decision=decided)
+        return cast(Trainer, SimpleNamespace(strategy=strategy))
 
     assert agreed(trainer(True), lambda: 3) == 3
     with pytest.raises(NotCachedError, match="another process"):
