@@ -191,6 +191,18 @@ def test_two_processes_share_the_work_of_a_cache_and_equal_one_without(
         torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
+def test_two_processes_protect_the_embedding_as_one(arguments: list[str], tmp_path: Path) -> None:
+    """Each computes a share of the base's vectors and reads all of them."""
+    protected = [*arguments, "--protection.weight=1"]
+    two, _ = fit(tmp_path / "two", protected, *TWO, "--data.batch_size=4")
+    one, _ = fit(tmp_path / "one", protected, "--data.batch_size=8")
+    plain, _ = fit(tmp_path / "plain", arguments, "--data.batch_size=8")
+    for name, value in one[0].items():
+        assert torch.equal(two[0][name], two[1][name]), name
+        torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
+    assert any(not torch.equal(value, plain[0][name]) for name, value in one[0].items())
+
+
 THREE_STAGES = """
 freezing:
   stages:

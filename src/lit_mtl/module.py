@@ -4,7 +4,7 @@ Shapes: B rows, T tokens, D embedding dimension.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -46,6 +46,18 @@ class Shared(NamedTuple):
 
     embedding: Tensor
     losses: dict[str, Tensor]
+
+
+class Regularizer(NamedTuple):
+    """A term of the training loss that asks for no target.
+
+    Args:
+        weight: its factor.
+        row_loss: from sentence embeddings (B, D) and row numbers (B,) to a loss a row, (B,).
+    """
+
+    weight: float
+    row_loss: Callable[[Tensor, Tensor], Tensor]
 
 
 class MultiTaskModule(LightningModule):
@@ -113,6 +125,7 @@ class MultiTaskModule(LightningModule):
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
         # what the frozen layers give for each row of a split, while the training may read it
         self.cached_prefix: dict[Split, PrefixStore] = {}
+        self.regularizers: dict[str, Regularizer] = {}
         self.row_ids: dict[str, dict[str, Tensor]] = {}
         self.shared: Shared | None = None
         self._network: MultiTaskModel | None = None
@@ -196,8 +209,14 @@ class MultiTaskModule(LightningModule):
         losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
         self.shared = Shared(embedding, losses)
         loss = weighted_sum(losses, weights=self.network.loss_weights)
+        terms = {
+            name: self._mean(term.row_loss(embedding, batch["row_id"]))
+            for name, term in self.regularizers.items()
+        }
+        for name, value in terms.items():
+            loss = loss + self.regularizers[name].weight * value
         if logs_now(self.trainer, batch_idx):
-            self._log_step(batch, loss, losses)
+            self._log_step(batch, loss, losses, terms)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
@@ -355,16 +374,29 @@ class MultiTaskModule(LightningModule):
     def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a task's labelled rows, over all devices."""
         labelled = batch["labelled"][name]
-        count = self.trainer.strategy.reduce(labelled.sum().float(), reduce_op="mean")
-        assert isinstance(count, Tensor)
         row_loss = self.tasks[name].row_loss(output[labelled], batch["targets"][name][labelled])
+        return self._mean(row_loss, labelled)
+
+    def _mean(self, row_loss: Tensor, labelled: Tensor | None = None) -> Tensor:
+        """Mean of rows' losses, those of the labelled rows or of all, over all devices."""
+        counted = torch.ones_like(row_loss) if labelled is None else labelled
+        count = self.trainer.strategy.reduce(counted.sum().float(), reduce_op="mean")
+        assert isinstance(count, Tensor)
         return labelled_mean(row_loss, count=count)
 
-    def _log_step(self, batch: Batch, loss: Tensor, losses: Mapping[str, Tensor]) -> None:
+    def _log_step(
+        self,
+        batch: Batch,
+        loss: Tensor,
+        losses: Mapping[str, Tensor],
+        terms: Mapping[str, Tensor],
+    ) -> None:
         rows = len(batch["row_id"])
         self.log("train/loss", loss.detach(), batch_size=rows)
         for name, value in losses.items():
             self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=rows)
         # on the processor, where it is known: a number would be sent to the device and waited for
         padding = torch.tensor(1 - batch["tokens"] / batch["input_ids"].numel(), device="cpu")
         self.log("train/padding", padding, batch_size=rows)

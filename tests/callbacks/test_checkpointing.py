@@ -65,6 +65,7 @@ VARIANTS = {
     "staged freezing": ["--config=stages.yaml"],
     "a cached prefix": ["--config=cached.yaml"],
     "a plateau": ["--config=plateau.yaml", "--trainer.val_check_interval=2"],
+    "a protected embedding": ["--protection.weight=1"],
 }
 
 

@@ -6,33 +6,23 @@ backbone rests, and otherwise the hidden states of its tokens, from which the ot
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
-import xxhash
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
 
+from lit_mtl.callbacks.frozen_prefix import NotCachedError, agreed, made_of, running
 from lit_mtl.callbacks.staged_freezing import StagedFreezing, network_of
 from lit_mtl.data.datamodule import SentimentDataModule
-from lit_mtl.data.prefix_store import Prefix, PrefixStorage, PrefixStore, remove
+from lit_mtl.data.prefix_store import PrefixStorage, PrefixStore, remove
 from lit_mtl.data.splits import Split
 from lit_mtl.errors import ConfigError
-from lit_mtl.model.multitask import MultiTaskModel
-from lit_mtl.signals import STOP_REQUESTS
 
 _GB = 1e9
-
-_Result = TypeVar("_Result")
-
-
-class NotCachedError(Exception):
-    """Says why the prefix of a stage is not cached; it never leaves this file."""
 
 
 class PrefixCache(Callback):
@@ -134,7 +124,8 @@ class PrefixCache(Callback):
     def _begin(self, trainer: Trainer, pl_module: LightningModule, freezing: StagedFreezing) -> str:
         """Fill and open the files, or raise with the reason why not; the same on all processes."""
         layers = self._cacheable_layers(trainer, freezing)
-        with _prefix(trainer, pl_module, layers) as prefix:
+        encoder = network_of(pl_module).encoder
+        with running(trainer, encoder, layers) as prefix:
             # two rows: compiled layers have variants of their own for one
             ids = torch.zeros(2, 3, dtype=torch.int64)
             probe = prefix(ids, torch.ones_like(ids))
@@ -142,17 +133,15 @@ class PrefixCache(Callback):
             vectors = sum(storage.vectors for storage in storages.values())
             size = vectors * probe.shape[-1] * probe.dtype.itemsize
             cache = _datamodule(trainer).cache
-            made_of = _made_of(trainer, pl_module, layers) | {"dtype": str(probe.dtype)}
-            folders = {
-                split: storage.folders(cache, made_of) for split, storage in storages.items()
-            }
-            _agreed(trainer, lambda: self._refuse_size(size, cache, folders.values()))
+            key = made_of(trainer, encoder, layers) | {"dtype": str(probe.dtype)}
+            folders = {split: storage.folders(cache, key) for split, storage in storages.items()}
+            agreed(trainer, lambda: self._refuse_size(size, cache, folders.values()))
             for split, storage in storages.items():
                 own = folders[split][trainer.local_rank]
                 self._own.append(own)
-                _agreed(trainer, partial(storage.fill, own, prefix, share=trainer.local_rank))
+                agreed(trainer, partial(storage.fill, own, prefix, share=trainer.local_rank))
         for split, storage in storages.items():
-            _cached(pl_module)[split] = _agreed(trainer, partial(storage.open, folders[split]))
+            _cached(pl_module)[split] = agreed(trainer, partial(storage.open, folders[split]))
         what = "pooled vectors" if probe.dim() == 2 else "hidden states"
         return f"the frozen layers ran once for each row; {size / 1e6:,.1f} MB of {what} are cached"
 
@@ -211,20 +200,6 @@ def _cached(pl_module: LightningModule) -> dict[Split, PrefixStore]:
     return cached
 
 
-@contextmanager
-def _prefix(trainer: Trainer, pl_module: LightningModule, layers: int) -> Iterator[Prefix]:
-    """Runs the prefix as a step does, with its output on the processor."""
-    encoder, device = network_of(pl_module).encoder, trainer.strategy.root_device
-
-    def run(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        if STOP_REQUESTS.noted:
-            raise NotCachedError("the run is asked to stop")
-        return encoder.prefix(input_ids.to(device), attention_mask.to(device), layers=layers).cpu()
-
-    with torch.no_grad(), trainer.precision_plugin.forward_context():
-        yield run
-
-
 def _storages(trainer: Trainer, *, layers: int, pooled: bool) -> dict[Split, PrefixStorage]:
     """What is to be stored of the splits that the training reads."""
     corpus = _datamodule(trainer).corpus
@@ -236,47 +211,3 @@ def _storages(trainer: Trainer, *, layers: int, pooled: bool) -> dict[Split, Pre
         )
         for split in splits
     }
-
-
-def _made_of(trainer: Trainer, pl_module: LightningModule, layers: int) -> dict[str, Any]:
-    """All that decides about the output of the prefix, beside the ids and the code."""
-    network = network_of(pl_module)
-    config = network.encoder.backbone.config
-    return {
-        "weights": _sum_of_weights(network, layers),
-        "config": config.to_json_string(use_diff=False),
-        "attention": config._attn_implementation,
-        "pooling": network.architecture.pooling,
-        "precision": str(trainer.precision),
-        "matmul": torch.get_float32_matmul_precision(),
-        "device": trainer.strategy.root_device.type,
-        "compiled": bool(getattr(pl_module, "compile_layers", False)),
-    }
-
-
-def _sum_of_weights(network: MultiTaskModel, layers: int) -> str:
-    """A sum over names and values of what the lowest layers and the embeddings hold."""
-    digest, places = xxhash.xxh3_128(), network.places()
-    for name, parameter in network.named_parameters():
-        if places[name].depth > network.encoder.backbone.num_layers - layers:
-            digest.update(name.encode())
-            values = parameter.detach().cpu().contiguous().reshape(-1)
-            digest.update(values.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _agreed(trainer: Trainer, action: Callable[[], _Result]) -> _Result:
-    """What an action gives, if it succeeds on all processes.
-
-    Raises:
-        NotCachedError: if it does not on one of them.
-    """
-    found: list[_Result] = []
-    failure = "another process could not do its share"
-    try:
-        found.append(action())
-    except (NotCachedError, OSError) as error:
-        failure = str(error)
-    if not trainer.strategy.reduce_boolean_decision(bool(found), all=True):
-        raise NotCachedError(failure)
-    return found[0]

@@ -14,6 +14,7 @@ _COMPARED = (
     "seed_everything",
     "tasks",
     "freezing",
+    "protection",
     "model",
     "data.batch_size",
     "data.batch_tokens",
