@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_mtl.callbacks.dashboards import Dashboards
+from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
@@ -58,6 +59,7 @@ def train(arguments: argparse.Namespace, callbacks: list[Callback]) -> float:
             num_sanity_val_steps=0,
             log_every_n_steps=arguments.log_every_n_steps,
             accelerator="cpu",
+            precision=default_precision("cpu")[0],  # type: ignore[arg-type]
             logger=TensorBoardLogger(folder, default_hp_metric=False),
             enable_checkpointing=False,
             enable_progress_bar=False,
