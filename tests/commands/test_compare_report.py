@@ -43,6 +43,12 @@ def test_the_verdict_in_words(alone: Estimate, frozen: Estimate, said: str) -> N
     assert list(verdicts(found(alone, frozen))) == [f"$_{{: {said}"]
 
 
+def test_a_verdict_by_one_seed_says_so() -> None:
+    one = Estimate(mean=0.1, by_seed=[0.1], interval=(0.05, 0.15), rows=400)
+    (line,) = verdicts(found(one, estimate(0.1)))
+    assert line == "$_{: sharing helps, by one seed; training pays"
+
+
 def test_where_nothing_can_be_told_it_says_what_would_tell() -> None:
     (line,) = verdicts(found(estimate(0.01, 0.1), estimate(0.0001, 0.1)))
     assert (

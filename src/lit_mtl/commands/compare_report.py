@@ -121,7 +121,8 @@ def verdicts(found: Mapping[str, Comparison]) -> Iterator[str]:
 def _answer(against: str, difference: Estimate) -> str:
     verdict = difference.verdict
     if verdict in ("better", "worse", "equal"):
-        return _QUESTIONS[against][verdict]
+        one_seed = ", by one seed" * (len(difference.by_seed) == 1)
+        return _QUESTIONS[against][verdict] + one_seed
     return {
         "too few rows": f"cannot tell: fewer than {LEAST_ROWS} test rows",
         "seeds disagree": "no difference seen: the seeds disagree",
