@@ -1,6 +1,6 @@
 """What the dashboards cost: time of a run with them over that of one without, and where it goes.
 
-    python benchmarks/logging_cost.py [--backbone minilm] [--rounds 5] [--steps 60]
+    python benchmarks/logging_cost.py [--backbone minilm] [--rounds 5] [--steps 268]
 
 Both sides train in turn, through the Trainer and into TensorBoard, on the same batches, with one
 validation at the end; only one of them has the callback, with its defaults. A figure is the median
@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lit_mtl.callbacks.dashboards import Dashboards
+from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
@@ -58,6 +59,7 @@ def train(arguments: argparse.Namespace, callbacks: list[Callback]) -> float:
             num_sanity_val_steps=0,
             log_every_n_steps=arguments.log_every_n_steps,
             accelerator="cpu",
+            precision=default_precision("cpu")[0],  # type: ignore[arg-type]
             logger=TensorBoardLogger(folder, default_hp_metric=False),
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -77,7 +79,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--data", default=str(ROOT / "data" / "movies"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=268, help="an epoch of movies")
     parser.add_argument("--log_every_n_steps", type=int, default=50, help="Lightning's own default")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -68,7 +68,10 @@ class Sample:
         module.eval()
         try:
             with torch.no_grad(), trainer.precision_plugin.forward_context():
-                for rows in self.chosen.split(_BATCH):
+                chosen = set(self.chosen.tolist())
+                # those of similar length stand together there, so that little is padding
+                passing = [row for batch in data.val_sampler() for row in batch if row in chosen]
+                for rows in torch.tensor(passing).split(_BATCH):
                     batch = data.batch_of("val", rows.tolist())
                     ids, mask = batch["input_ids"], batch["attention_mask"]
                     vectors = module(ids.to(module.device), mask.to(module.device))
@@ -110,7 +113,8 @@ class Sample:
         vectors = torch.stack([self.vectors[row] for row in rows])
         own = folder / FOLDER
         _write_table(own / f"{moment}.tsv", ([f"{x:.5g}" for x in row] for row in vectors.tolist()))
-        _write_table(own / f"{moment}_rows.tsv", _rows(rows, vectors, module, data))
+        known = (map(_cell, cells) for cells in _rows(rows, vectors, module, data))
+        _write_table(own / f"{moment}_rows.tsv", known)
         there = [name for name in MOMENTS if (own / f"{name}.tsv").is_file()]
         config = "".join(
             f'embeddings {{\n  tensor_name: "sentences_{name}_training"\n'
@@ -155,8 +159,8 @@ def _prediction(task: Task, prediction: Tensor) -> str:
     return str(found["label"]) if "label" in found else f"{found['score']:.4g}"
 
 
-def _write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    text = "".join("\t".join(map(_cell, row)) + "\n" for row in rows)
+def _write_table(path: Path, rows: Iterable[Iterable[str]]) -> None:
+    text = "".join("\t".join(row) + "\n" for row in rows)
     write_atomically(path, text.encode("utf-8", "replace"))
 
 

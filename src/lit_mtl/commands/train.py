@@ -22,6 +22,7 @@ from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.dashboards import Dashboards
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
+from lit_mtl.callbacks.pair_similarity import PairSimilarity
 from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.callbacks.throughput import ThroughputLog
@@ -120,6 +121,7 @@ class LitMTLCLI(LightningCLI):
         parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.add_lightning_class_args(PrefixCache, "prefix_cache")  # behind what it follows
         parser.add_lightning_class_args(EmbeddingProtection, "protection")
+        parser.add_lightning_class_args(PairSimilarity, "pairs")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.add_lightning_class_args(Dashboards, "dashboards")
         parser.set_defaults(
@@ -258,6 +260,17 @@ class LitMTLCLI(LightningCLI):
             )
         self._report(path, seconds=checkpointing.seconds)
 
+    def _sources_of_test_rows(self) -> dict[str, list[str]] | None:
+        """Task name to the source of each labelled row of the test split, as it was measured."""
+        corpus = self.datamodule.corpus
+        if corpus is None or "test" not in self.model.row_ids:
+            return None
+        source_of = corpus.source_of("test")
+        return {
+            name: [corpus.sources[source_of[row]] for row in rows.tolist()]
+            for name, rows in self.model.row_ids["test"].items()
+        }
+
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
         path = self._required_checkpoint()
@@ -289,7 +302,13 @@ class LitMTLCLI(LightningCLI):
         calibration = intervals = None
         if seconds is not None and "val" in outputs:
             digest = read_manifest(checkpoint.resolve())["sha256"]
-            calibration = calibrate(tasks, outputs["val"], outputs.get("test"), checkpoint=digest)
+            calibration = calibrate(
+                tasks,
+                outputs["val"],
+                outputs.get("test"),
+                checkpoint=digest,
+                test_sources=self._sources_of_test_rows(),
+            )
             intervals = {
                 split: {
                     name: confidence_intervals(tasks[name], *rows) for name, rows in found.items()
@@ -304,6 +323,7 @@ class LitMTLCLI(LightningCLI):
             seconds=seconds,
             calibration=calibration,
             intervals=intervals,
+            embedding=self.model.embedding_health,
         )
 
 
