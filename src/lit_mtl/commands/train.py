@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -335,7 +335,7 @@ def run(name: str, args: Sequence[str]) -> None:
         args: what stands behind it.
     """
     silence_upstream_notes()
-    try:
+    with _refusals():
         if name == "groups":
             cli = _described(name, args)
             print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
@@ -345,6 +345,25 @@ def run(name: str, args: Sequence[str]) -> None:
             _check_data(name, args)
         else:
             _lightning(name, [name, *args], run=True)
+
+
+def configured(name: str, args: Sequence[str]) -> LitMTLCLI:
+    """Everything that a fit would have before it reads the data.
+
+    Args:
+        name: the command that asks.
+        args: what stands behind it.
+    """
+    silence_upstream_notes()
+    with _refusals():
+        return _lightning(name, args, run=False)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What Lightning refuses is a setting that is wrong."""
+    try:
+        yield
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
 
@@ -368,7 +387,7 @@ def _check_data(name: str, args: Sequence[str]) -> None:
     refuses = cli.datamodule.contradictions == "error"
     if refuses:
         cli.datamodule.contradictions = "drop"
-    _read_data(cli)
+    read_data(cli)
     found = check_data(cli.datamodule)
     print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else printable(as_text(found)))
     corpus = cli.datamodule.corpus
@@ -380,12 +399,13 @@ def _check_data(name: str, args: Sequence[str]) -> None:
 def _described(name: str, args: Sequence[str]) -> LitMTLCLI:
     """Everything that a fit would have before its first step."""
     cli = _lightning(name, args, run=False)
-    _read_data(cli)
+    read_data(cli)
     cli.model.build(cli.datamodule.tasks)
     return cli
 
 
-def _read_data(cli: LitMTLCLI) -> None:
+def read_data(cli: LitMTLCLI) -> None:
+    """Read and prepare the data as a fit would."""
     cli.datamodule.prepare_data()
     cli.datamodule.tokenizer = cli.model.tokenizer  # no Trainer brings them together
     cli.datamodule.setup("fit")
