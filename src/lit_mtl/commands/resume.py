@@ -14,6 +14,7 @@ _COMPARED = (
     "seed_everything",
     "tasks",
     "freezing",
+    "head_init",
     "protection",
     "model",
     "data.batch_size",

@@ -22,6 +22,7 @@ from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.dashboards import Dashboards
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
+from lit_mtl.callbacks.head_init import HeadInit
 from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.callbacks.throughput import ThroughputLog
@@ -119,6 +120,7 @@ class LitMTLCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.add_lightning_class_args(PrefixCache, "prefix_cache")  # behind what it follows
+        parser.add_lightning_class_args(HeadInit, "head_init")
         parser.add_lightning_class_args(EmbeddingProtection, "protection")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.add_lightning_class_args(Dashboards, "dashboards")
