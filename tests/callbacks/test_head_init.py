@@ -31,7 +31,7 @@ class Beginning(Callback):
     def __init__(self) -> None:
         self.network: MultiTaskModel | None = None
         self.rows: list[list[int]] = []
-        self.draws: list[float] = []
+        self.draws: list[bytes] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         network = network_of(pl_module)
@@ -42,7 +42,7 @@ class Beginning(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self.rows.append(batch["row_id"].tolist())
-        self.draws.append(float(torch.random.get_rng_state().double().sum()))
+        self.draws.append(torch.random.get_rng_state().numpy().tobytes())
 
     @property
     def state(self) -> State:
