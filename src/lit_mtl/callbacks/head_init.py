@@ -29,6 +29,7 @@ _MOST_ROWS = 100_000
 """Rows that a head is fitted on: far more than it has weights, and 0.2 GB at 256 dimensions."""
 
 _CHUNK = 8192
+"""Rows that are in memory in full at once."""
 
 
 class HeadInit(Callback):

@@ -66,6 +66,7 @@ _SECTIONS = (
     "data",
     "freezing",
     "prefix_cache",
+    "projection_init",
     "head_init",
     "protection",
     "checkpoint",

@@ -14,6 +14,7 @@ _COMPARED = (
     "seed_everything",
     "tasks",
     "freezing",
+    "projection_init",
     "head_init",
     "protection",
     "model",
