@@ -50,6 +50,10 @@ def test_a_figure_shows_its_numbers(one: Callable[[], Image], other: Callable[[]
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
 
 
+def test_scores_that_are_all_predicted_too_high_are_drawn() -> None:
+    assert not np.array_equal(groups(a=2.0, b=8.0), groups(a=8.0, b=2.0))
+
+
 def test_labels_are_never_read_as_formulas() -> None:
     table = np.eye(len(LABELS), dtype=int).tolist()
     assert figures.confusion_matrix(table, LABELS, "$_{").any()

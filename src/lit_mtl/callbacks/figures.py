@@ -113,7 +113,8 @@ def errors_by_group(
         title: of the figure.
     """
     values = np.concatenate([errors for groups in parts.values() for errors in groups.values()])
-    drawn = _boxes if values.min() < 0 else _bars
+    # scores may all be predicted too high; what leaves [0, 1] is no share
+    drawn = _boxes if values.min() < 0 or values.max() > 1 else _bars
     widest = max(map(len, parts.values()))
 
     def painter(name: str, groups: Mapping[str, NDArray[np.float32]]) -> Callable[[Axes], None]:

@@ -60,7 +60,18 @@ _ORDER = (
 )
 """The options of the command itself that stand between its own ones and `--help`."""
 
-_SECTIONS = ("", "model", "data", "freezing", "prefix_cache", "checkpoint", "dashboards")
+_SECTIONS = (
+    "",
+    "model",
+    "data",
+    "freezing",
+    "prefix_cache",
+    "projection_init",
+    "head_init",
+    "protection",
+    "checkpoint",
+    "dashboards",
+)
 """This project's own options, in this order."""
 
 

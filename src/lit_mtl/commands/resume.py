@@ -14,6 +14,8 @@ _COMPARED = (
     "seed_everything",
     "tasks",
     "freezing",
+    "projection_init",
+    "head_init",
     "protection",
     "model",
     "data.batch_size",

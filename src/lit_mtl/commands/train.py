@@ -22,8 +22,10 @@ from lit_mtl.callbacks.console import ConsoleReport, data_table, group_table
 from lit_mtl.callbacks.dashboards import Dashboards
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
+from lit_mtl.callbacks.head_init import HeadInit
 from lit_mtl.callbacks.pair_similarity import PairSimilarity
 from lit_mtl.callbacks.prefix_cache import PrefixCache
+from lit_mtl.callbacks.projection_init import ProjectionInit
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.callbacks.throughput import ThroughputLog
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
@@ -120,6 +122,9 @@ class LitMTLCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.add_lightning_class_args(StagedFreezing, "freezing")
         parser.add_lightning_class_args(PrefixCache, "prefix_cache")  # behind what it follows
+        # in this order: heads are fitted on the projection, and what it gives is then protected
+        parser.add_lightning_class_args(ProjectionInit, "projection_init")
+        parser.add_lightning_class_args(HeadInit, "head_init")
         parser.add_lightning_class_args(EmbeddingProtection, "protection")
         parser.add_lightning_class_args(PairSimilarity, "pairs")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")

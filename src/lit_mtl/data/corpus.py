@@ -195,6 +195,11 @@ def target_column(task: str) -> str:
     return f"target.{task}"
 
 
+def labelled_rows(dataset: Dataset, task: str) -> NDArray[np.int64]:
+    """Numbers of the rows that have a target for a task, (R,)."""
+    return np.flatnonzero(dataset.data.column(target_column(task)).is_valid())
+
+
 def targets_of(dataset: Dataset, task: str) -> NDArray[Any]:
     """The encoded targets of all rows that have one for a task, (R, S); see `Task`."""
     column = dataset.data.column(target_column(task)).drop_null()
