@@ -1,6 +1,6 @@
 """What the dashboards cost: time of a run with them over that of one without, and where it goes.
 
-    python benchmarks/logging_cost.py [--backbone minilm] [--rounds 5] [--steps 60]
+    python benchmarks/logging_cost.py [--backbone minilm] [--rounds 5] [--steps 268]
 
 Both sides train in turn, through the Trainer and into TensorBoard, on the same batches, with one
 validation at the end; only one of them has the callback, with its defaults. A figure is the median
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--data", default=str(ROOT / "data" / "movies"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=268, help="an epoch of movies")
     parser.add_argument("--log_every_n_steps", type=int, default=50, help="Lightning's own default")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -116,21 +116,31 @@ class Prepared:
 
 
 class WithLoss(nn.Module):
-    """The network with a loss in its forward pass, as Hugging Face's Trainer wants it."""
+    """The same weights in a model as one writes it with transformers, with the loss that its Trainer wants.
+
+    transformers' model runs as it comes, without what this project's backbone does around it.
+    """
 
     def __init__(self, module: MultiTaskModule) -> None:
         super().__init__()
-        self.network = module.network
+        encoder = module.network.encoder
+        self.transformer = encoder.backbone.transformer
+        self.projection = encoder.projection
+        self.heads = module.network.heads
+        self.tasks = module.network.tasks
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, sentiment: Tensor, score: Tensor
     ) -> dict[str, Tensor]:
         """The sum of both tasks' mean losses over their labelled rows."""
-        heads = self.network(input_ids, attention_mask).heads
-        tasks, known = self.network.tasks, sentiment != MISSING
+        tokens = self.transformer(input_ids, attention_mask=attention_mask).last_hidden_state
+        weight = attention_mask.unsqueeze(-1).to(tokens.dtype)
+        embedding = self.projection((tokens * weight).sum(dim=1) / weight.sum(dim=1))
+        heads = {name: head(embedding).float() for name, head in self.heads.items()}
+        known = sentiment != MISSING
         losses = [
-            tasks["sentiment"].row_loss(heads["sentiment"][known], sentiment[known]),
-            tasks["score"].row_loss(heads["score"], score),
+            self.tasks["sentiment"].row_loss(heads["sentiment"][known], sentiment[known]),
+            self.tasks["score"].row_loss(heads["score"], score),
         ]
         loss = sum(
             (part.mean() for part in losses if len(part)), start=heads["score"].new_zeros(())
@@ -149,14 +159,16 @@ def collate(
     return batch
 
 
-def lit_mtl(prepared: Prepared, callbacks: Sequence[Callback] = ()) -> None:
-    """This project with its defaults, and with further callbacks."""
+def lit_mtl(
+    prepared: Prepared, callbacks: Sequence[Callback] = (), *, precision: str | None = None
+) -> None:
+    """This project with its defaults, and with further callbacks or another precision."""
     job = prepared.job
     stages = [Stage(name="only", freeze=tuple(job.frozen))] if job.frozen else []
     trainer = Trainer(
         accelerator="auto",
         devices=1,
-        precision=default_precision("auto").name,  # type: ignore[arg-type]
+        precision=precision or default_precision("auto").name,  # type: ignore[arg-type]
         max_epochs=job.epochs,
         callbacks=[StagedFreezing(stages), *callbacks],
         limit_val_batches=0,
@@ -166,6 +178,11 @@ def lit_mtl(prepared: Prepared, callbacks: Sequence[Callback] = ()) -> None:
         enable_model_summary=False,
     )
     trainer.fit(prepared.module, datamodule=prepared.data)
+
+
+def lit_mtl_float32(prepared: Prepared) -> None:
+    """The same without bfloat16."""
+    lit_mtl(prepared, precision="32-true")
 
 
 def _hugging_face(prepared: Prepared, **options: Any) -> None:
@@ -256,6 +273,7 @@ def predicted(prepared: Prepared, split: Split) -> tuple[Tensor, Tensor]:
 
 SIDES: dict[str, Callable[[Prepared], None]] = {
     "lit_mtl": lit_mtl,
+    "lit_mtl, float32": lit_mtl_float32,
     "Trainer, best settings": trainer_best,
     "Trainer, defaults": trainer_default,
     "plain loop, padded to 128": plain_loop,

@@ -141,7 +141,7 @@ def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_ber
     printed = run("training_speed.py", *options, "--rounds=1")
     rows = [line for line in printed.splitlines() if line.startswith("top third")]
     runs = [json.loads(line) for line in record.read_text().splitlines()]
-    assert len(rows) == len(runs) == 4
+    assert len(rows) == len(runs) == 5
     sides = [each["side"] for each in runs]
     assert [row.split("  ")[1].strip() for row in rows] == sides
     for field in ("sentences", "tokens", "operations"):
@@ -149,7 +149,7 @@ def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_ber
     assert runs[0]["sentences"] == 140
     assert all(abs(each["pearson"]) <= 1 and 0 <= each["accuracy"] <= 1 for each in runs)
     assert run("training_speed.py", *options, "--rounds=1") == printed
-    assert len(record.read_text().splitlines()) == 4
+    assert len(record.read_text().splitlines()) == 5
 
 
 def test_prefix_cache_compares_within_a_round_and_repeats_nothing(

@@ -80,6 +80,27 @@ def test_the_check_on_validation_does_not_see_its_own_rows() -> None:
     assert sum(shares) / 20 == pytest.approx(0.9, abs=0.04)
 
 
+def test_each_source_of_the_test_split_is_measured_by_itself() -> None:
+    test = overconfident(900, seed=1)
+    sources = ["far" if row % 3 == 0 else "near" for row in range(900)]
+    far = torch.tensor([source == "far" for source in sources])
+    output, target = test["score"]
+    test["score"] = (output, torch.where(far, target + 30 * target.sign(), target))
+    found = calibrate(TASKS, overconfident(2000), test, test_sources=dict.fromkeys(TASKS, sources))
+    parts = found.report["score"]["test_by_source"]
+    whole = found.report["score"]["test"]["after"]
+    assert parts["far"]["observed"] < 0.5 < 0.85 < parts["near"]["observed"]
+    mean = (parts["far"]["observed"] + 2 * parts["near"]["observed"]) / 3
+    assert mean == pytest.approx(whole["observed"])
+    table = calibration_table(found)
+    assert "score, test, far" in table
+    assert "score, test, near" in table
+    one = calibrate(
+        TASKS, overconfident(2000), test, test_sources=dict.fromkeys(TASKS, ["a"] * 900)
+    )
+    assert not any("test_by_source" in report for report in one.report.values())
+
+
 def test_decisions_stay_and_loss_does_not_know_the_temperature() -> None:
     output, target = overconfident(500)["tone"]
     fitted = TASKS["tone"].calibrate(output, target)

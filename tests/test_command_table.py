@@ -12,6 +12,7 @@ def test_the_examples_lead_from_files_to_a_model_in_use(lit_mtl: Run, tiny_bert:
     small = {
         "init": [f"--backbone={tiny_bert}"],
         "fit": ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"],
+        "compare": ["--trainer.max_epochs=1", "--data.test_fraction=0.3"],
     }
     shutil.copytree(EXAMPLE_FILES, "my_folder")
     for name, command in COMMANDS.items():

@@ -29,6 +29,7 @@ FLOORS = {
     "calibration": 3,
     "embedding_health": 0,
     "module": 4,
+    "paired": 4,
     "artifact": 4,
     "callbacks": 5,
     "commands": 6,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from lit_mtl.reliability import (
+    calibration_error_by_chance,
     conformal_radius,
     expected_calibration_error,
     fit_temperature,
@@ -74,6 +75,19 @@ def test_the_calibration_error_by_hand() -> None:
     expected = 4 / 6 * abs(0.9 - 0.75) + 2 / 6 * abs(0.55 - 1.0)
     assert expected_calibration_error(stated, came_true) == pytest.approx(expected, rel=1e-6)
     assert expected_calibration_error(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])) == 0
+
+
+@pytest.mark.parametrize("rows", [100, 1000, 10_000])
+def test_the_error_by_chance_is_the_mean_error_of_what_is_right(rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    stated = torch.rand(rows, generator=generator, dtype=torch.float64)
+    errors = [
+        expected_calibration_error(stated, torch.bernoulli(stated, generator=generator))
+        for _ in range(400)
+    ]
+    by_chance = calibration_error_by_chance(stated)
+    assert by_chance == pytest.approx(sum(errors) / len(errors), rel=0.04)
+    assert calibration_error_by_chance(torch.tensor([0.0, 1.0])) == 0
 
 
 @given(st.integers(0, 60), st.integers(2, 7))

@@ -204,7 +204,7 @@ def test_the_description_of_the_model_has_a_closed_form(
     ],
 )
 @pytest.mark.parametrize(
-    "command", [name for name, known in CLI_COMMANDS.items() if known.runner.endswith(".train")]
+    "command", [name for name, known in CLI_COMMANDS.items() if known.takes_config]
 )
 def test_a_config_can_only_name_what_is_allowed(
     config: dict[str, Any], command: str, lit_mtl: Run, marker: Path

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,13 @@ def address(log: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 @pytest.fixture
-def page(tmp_path: Path, fit_arguments: list[str], lit_mtl: Run) -> Iterator[tuple[Page, str]]:
-    """A browser, and the address of a TensorBoard that has read a run."""
-    data = marked_data(tmp_path / "marked")
-    assert lit_mtl("fit", *fit_arguments, f"--data.path={data}") == 0
-    assert run_folder(tmp_path).is_dir()
+def words(tmp_path: Path, fit_arguments: list[str]) -> list[str]:
+    return [*fit_arguments, f"--data.path={marked_data(tmp_path / 'marked')}"]
+
+
+@contextmanager
+def shown(tmp_path: Path) -> Iterator[tuple[Page, str]]:
+    """A browser, and the address of a TensorBoard that reads the runs there are."""
     log = tmp_path / "tensorboard.txt"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", "lightning_logs", "--port=0"]
     with log.open("wb") as file:
@@ -76,8 +79,13 @@ def page(tmp_path: Path, fit_arguments: list[str], lit_mtl: Run) -> Iterator[tup
         process.wait(timeout=30)
 
 
-def test_each_dashboard_shows_the_run(page: tuple[Page, str], tmp_path: Path) -> None:
-    seen, root = page
+def test_each_dashboard_shows_the_run(words: list[str], tmp_path: Path, lit_mtl: Run) -> None:
+    assert lit_mtl("fit", *words) == 0
+    with shown(tmp_path) as (seen, root):
+        look_at_each(seen, root, tmp_path)
+
+
+def look_at_each(seen: Page, root: str, tmp_path: Path) -> None:
     for board, (drawn, expected) in BOARDS.items():
         seen.open(f"{root}/#{board}")
         seen.wait_for(*expected, selector=drawn)
@@ -95,14 +103,13 @@ def test_each_dashboard_shows_the_run(page: tuple[Page, str], tmp_path: Path) ->
     assert seen.errors == []
 
 
-def test_hparams_sets_two_runs_side_by_side(
-    page: tuple[Page, str], tmp_path: Path, fit_arguments: list[str], lit_mtl: Run
-) -> None:
-    assert lit_mtl("fit", *fit_arguments, "--data.batch_size=16") == 0
-    assert run_folder(tmp_path, 1).is_dir()
-    seen, root = page
-    seen.open(f"{root}/#hparams", width=2600)
+def test_hparams_sets_two_runs_side_by_side(words: list[str], tmp_path: Path, lit_mtl: Run) -> None:
+    assert lit_mtl("fit", *words) == 0
+    assert lit_mtl("fit", *words, "--data.batch_size=16") == 0
     # its first columns: one name of a setting, the values that differ, and the selecting metric
     runs = ("runs/version_0", "runs/version_1")
-    seen.wait_for("data.batch_size", *runs, "8.0000", "16.000", "best/selection", selector="table")
-    seen.screenshot(tmp_path / "hparams_of_two.png")
+    expected = ("data.batch_size", *runs, "8.0000", "16.000", "best/selection")
+    with shown(tmp_path) as (seen, root):
+        seen.open(f"{root}/#hparams", width=2600)
+        seen.wait_for(*expected, selector="table")
+        seen.screenshot(tmp_path / "hparams_of_two.png")

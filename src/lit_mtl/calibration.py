@@ -4,7 +4,7 @@ Shapes: R labelled rows, O outputs of a head.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lit_mtl.errors import StorageError
 from lit_mtl.files import write_atomically
-from lit_mtl.reliability import expected_calibration_error, folds
+from lit_mtl.reliability import calibration_error_by_chance, expected_calibration_error, folds
 from lit_mtl.tasks import task_from_spec
 from lit_mtl.tasks.base import Claims, Task
 
@@ -37,13 +37,33 @@ class Calibration:
         checkpoint: SHA-256 of the checkpoint whose outputs these were.
         tasks: the tasks by name, calibrated where that was possible.
         report: task name to `n`, a `note` where it was not, and for each split `before` and `after`:
-            the mean `stated` probability, the share `observed` to come true and `ece`, the expected
-            calibration error.
+            the mean `stated` probability, the share `observed` to come true, `ece`, the expected
+            calibration error, and `by_chance`, what that is on average of statements that are right.
+            Of a test split with several sources `test_by_source` has the same after calibration.
     """
 
     checkpoint: str | None
     tasks: dict[str, Task]
     report: dict[str, dict[str, Any]]
+
+    def measures(self) -> Iterator[tuple[str, str, str, dict[str, float]]]:
+        """Task, split (and source), `before` or `after`, and what was measured then."""
+        for name, found in self.report.items():
+            for split in (split for split in ("val", "test") if split in found):
+                for when in ("before", "after"):
+                    if found[split][when] is not None:
+                        yield name, split, when, found[split][when]
+            for source, measured in found.get("test_by_source", {}).items():
+                if measured is not None:
+                    yield name, f"test, {source}", "after", measured
+
+    def notes(self) -> list[str]:
+        """Why tasks were not calibrated."""
+        return [
+            f"{name}: {found['note']}"
+            for name, found in self.report.items()
+            if found["note"] is not None
+        ]
 
     def save(self, folder: Path) -> None:
         """Write `calibration.json` into the folder of a run."""
@@ -83,6 +103,7 @@ def calibrate(
     test: Outputs | None = None,
     *,
     checkpoint: str | None = None,
+    test_sources: Mapping[str, Sequence[str]] | None = None,
 ) -> Calibration:
     """Fit the tasks on the validation split.
 
@@ -94,6 +115,7 @@ def calibrate(
         validation: outputs and targets of the validation split.
         test: the same of the test split.
         checkpoint: SHA-256 of the checkpoint that gave the outputs.
+        test_sources: task name to the source of each of its test rows.
     """
     calibrated: dict[str, Task] = {}
     report = {}
@@ -101,8 +123,11 @@ def calibrate(
         output, target = validation[name]
         fitted, note = _fit(task, output, target)
         splits = {"val": (_claims(task, output, target), checked_across(task, output, target))}
+        by_source = {}
         if test is not None and len(test[name][1]):
             splits["test"] = (_claims(task, *test[name]), _claims(fitted, *test[name]))
+            if note is None and test_sources is not None:
+                by_source = _by_source(fitted, *test[name], test_sources[name])
         calibrated[name] = fitted
         report[name] = {
             "n": len(target),
@@ -114,6 +139,7 @@ def calibrate(
                 }
                 for split, (before, after) in splits.items()
             },
+            **({"test_by_source": by_source} if by_source else {}),
         }
     return Calibration(checkpoint=checkpoint, tasks=calibrated, report=report)
 
@@ -144,6 +170,17 @@ def checked_across(task: Task, output: Tensor, target: Tensor) -> Claims | None:
     return torch.cat([stated for stated, _ in known]), torch.cat([true for _, true in known])
 
 
+def _by_source(
+    task: Task, output: Tensor, target: Tensor, sources: Sequence[str]
+) -> dict[str, dict[str, float] | None]:
+    """What is measured of the rows of each source, if there are several."""
+    names = sorted(set(sources))
+    if len(names) < 2:
+        return {}
+    rows = {name: torch.tensor([source == name for source in sources]) for name in names}
+    return {name: _measured(_claims(task, output[own], target[own])) for name, own in rows.items()}
+
+
 def _measured(claims: Claims | None) -> dict[str, float] | None:
     if claims is None:
         return None
@@ -152,4 +189,5 @@ def _measured(claims: Claims | None) -> dict[str, float] | None:
         "stated": float(stated.mean()),
         "observed": float(came_true.mean()),
         "ece": expected_calibration_error(stated, came_true),
+        "by_chance": calibration_error_by_chance(stated),
     }

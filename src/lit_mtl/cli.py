@@ -12,11 +12,8 @@ from lit_mtl import __version__
 from lit_mtl.command_table import COMMANDS, HELP_FLAGS
 from lit_mtl.commands.help import help_asked_for, overview
 from lit_mtl.errors import DivergedError, LitMTLError, StorageError, printable
-from lit_mtl.signals import STOP_REQUESTS, Stopped
+from lit_mtl.signals import FIRST_PROCESS, STOP_REQUESTS, Stopped
 from lit_mtl.verbosity import Verbosity, chosen, verbosity
-
-_FIRST_PROCESS = "LIT_MTL_FIRST_PROCESS"
-"""Environment variable that the processes inherit which this one launches for DDP."""
 
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -41,8 +38,8 @@ def main(args: Sequence[str] | None = None) -> int:
         valid = ", ".join(COMMANDS)
         print(f"lit_mtl: expected a command out of {valid}; found {words[0]!r}", file=sys.stderr)
         return 2
-    launched = _FIRST_PROCESS in os.environ
-    os.environ.setdefault(_FIRST_PROCESS, str(os.getpid()))
+    launched = FIRST_PROCESS in os.environ
+    os.environ.setdefault(FIRST_PROCESS, str(os.getpid()))
     try:
         with chosen(words[1:]) as rest, STOP_REQUESTS.handled(), _traced():
             _run(words[0], rest)
@@ -57,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     finally:
         if not launched:
-            del os.environ[_FIRST_PROCESS]
+            del os.environ[FIRST_PROCESS]
     return 0
 
 
@@ -93,7 +90,7 @@ def _show(text: str) -> None:
 def _pass_on(signum: int) -> None:
     """Signal the first process, which would otherwise wait for this one and find it gone."""
     with suppress(ProcessLookupError):
-        os.kill(int(os.environ[_FIRST_PROCESS]), signum)
+        os.kill(int(os.environ[FIRST_PROCESS]), signum)
 
 
 def _run(command: str, args: Sequence[str]) -> None:

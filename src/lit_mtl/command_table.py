@@ -30,14 +30,15 @@ class Command:
     @property
     def takes_trainer_flags(self) -> bool:
         """Whether `--trainer.…` may be given."""
-        return self.runner in (_TRAINER, _INFER)
+        return self.takes_config or self.runner == _INFER
 
     @property
     def takes_config(self) -> bool:
         """Whether it is configured like a training run."""
-        return self.runner == _TRAINER
+        return self.runner in (_TRAINER, _COMPARE)
 
 
+_COMPARE = "lit_mtl.commands.compare"
 _INFER = "lit_mtl.commands.infer"
 _TRAINER = "lit_mtl.commands.train"
 _CONFIG = "--config my_folder.yaml"
@@ -73,6 +74,12 @@ COMMANDS = {
     ),
     "test": Command(
         "measure", "measure a checkpoint on the test split", f"{_CONFIG} {_BEST}", _TRAINER
+    ),
+    "compare": Command(
+        "measure",
+        "does sharing help: all tasks together, each alone, encoder frozen",
+        f"{_CONFIG} --seeds 0",
+        _COMPARE,
     ),
     "export": Command(
         "use a model",

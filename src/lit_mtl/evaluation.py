@@ -8,7 +8,7 @@ Shapes: B rows of a batch, R rows of a split, O outputs of a head, S the shape o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -83,26 +83,42 @@ def measure(task: Task, output: Tensor, target: Tensor) -> TaskResult:
 def confidence_intervals(
     task: Task, output: Tensor, target: Tensor, *, resamples: int = 300
 ) -> dict[str, tuple[float, float]]:
-    """The middle 95 % of each metric over bootstrap resamples of the rows (Efron 1979).
+    """The middle 95 % of each metric over bootstrap resamples of the rows; see `bootstrap`.
 
     Args:
         task: the task that reads them.
         output: of the labelled rows, (R, O).
         target: of the same rows, (R,).
         resamples: how often R rows are drawn with replacement.
+    """
+    return bootstrap(
+        lambda chosen: task.metrics(output[chosen], target[chosen]),
+        rows=len(target),
+        resamples=resamples,
+    )
+
+
+def bootstrap(
+    statistics: Callable[[Tensor], Metrics], *, rows: int, resamples: int
+) -> dict[str, tuple[float, float]]:
+    """The middle 95 % of statistics over bootstrap resamples of rows (Efron 1979).
+
+    Args:
+        statistics: from row numbers, (R,), to each statistic of these rows.
+        rows: number of rows, R.
+        resamples: how often R rows are drawn with replacement.
 
     Returns:
-        Metric name to both ends; without those metrics that a resample does not define, and with
+        Name of the statistic to both ends; without those that a resample does not define, and with
         none at all below `LEAST_ROWS` rows.
     """
-    rows = len(target)
     if rows < LEAST_ROWS:
         return {}
     generator = torch.Generator().manual_seed(0)
     drawn: dict[str, list[float]] = {}
     for _ in range(resamples):
         chosen = torch.randint(rows, (rows,), generator=generator)
-        for name, value in task.metrics(output[chosen], target[chosen]).items():
+        for name, value in statistics(chosen).items():
             if value is not None and math.isfinite(value):
                 drawn.setdefault(name, []).append(value)
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)

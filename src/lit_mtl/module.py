@@ -126,6 +126,8 @@ class MultiTaskModule(LightningModule):
         # what the frozen layers give for each row of a split, while the training may read it
         self.cached_prefix: dict[Split, PrefixStore] = {}
         self.regularizers: dict[str, Regularizer] = {}
+        # of the checkpoint that was measured last, by name
+        self.embedding_health: dict[str, float] = {}
         self.row_ids: dict[str, dict[str, Tensor]] = {}
         self.shared: Shared | None = None
         self._network: MultiTaskModel | None = None

@@ -72,11 +72,29 @@ def expected_calibration_error(stated: Tensor, came_true: Tensor, *, bins: int =
         came_true: 1 where the statement held and 0 where not, (N,).
         bins: number of bins (Naeini et al. 2015; 15 as in Guo et al. 2017).
     """
-    stated, came_true = stated.double(), came_true.double()
-    place = (stated * bins).long().clamp(0, bins - 1)
-    difference = torch.zeros(bins, dtype=torch.float64)
-    difference.index_add_(0, place, stated - came_true)
+    difference = _by_bin(stated, stated.double() - came_true.double(), bins)
     return float(difference.abs().sum() / len(stated))
+
+
+def calibration_error_by_chance(stated: Tensor, *, bins: int = 15) -> float:
+    """What `expected_calibration_error` is on average where every statement is right.
+
+    Few rows never come out even. The sum of a bin is taken as normal: its mean distance from 0 is
+    sqrt(2 / pi) of its standard deviation.
+
+    Args:
+        stated: probabilities in [0, 1] of independent events, (N,).
+        bins: number of bins.
+    """
+    stated = stated.double()
+    variance = _by_bin(stated, stated * (1 - stated), bins)
+    return float((variance * 2 / math.pi).sqrt().sum() / len(stated))
+
+
+def _by_bin(stated: Tensor, values: Tensor, bins: int) -> Tensor:
+    """Sums of values over bins of equal width of what is stated, (bins,)."""
+    place = (stated.double() * bins).long().clamp(0, bins - 1)
+    return torch.zeros(bins, dtype=torch.float64).index_add_(0, place, values)
 
 
 def folds(rows: int, count: int = 5) -> Iterator[tuple[Tensor, Tensor]]:

@@ -16,6 +16,9 @@ from types import FrameType
 
 HANDLED = (signal.SIGTERM, signal.SIGINT)
 
+FIRST_PROCESS = "LIT_MTL_FIRST_PROCESS"
+"""Environment variable by which the processes that DDP launches know the first one."""
+
 
 class Stopped(BaseException):
     """The run ends because of a signal.

@@ -19,7 +19,8 @@ BACKBONE = "encoder.backbone.transformer."
 
 
 def weights(checkpoint: Path, share: float) -> dict[str, Tensor]:
-    return load_checkpoint(checkpoint, base_share=share).network.state_dict()
+    state: dict[str, Tensor] = load_checkpoint(checkpoint, base_share=share).network.state_dict()
+    return state
 
 
 def test_the_ends_are_the_trained_and_the_base_weights_to_the_bit(

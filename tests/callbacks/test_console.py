@@ -6,7 +6,13 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lit_mtl.callbacks.console import ConsoleReport, data_table, duration, group_table
+from lit_mtl.callbacks.console import (
+    ConsoleReport,
+    data_table,
+    duration,
+    group_table,
+    part_table,
+)
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
@@ -61,6 +67,15 @@ def test_the_group_table_accounts_for_every_parameter(
     assert rows["heads.score/decay"][3] == pytest.approx(4e-3)
     assert rows["embeddings/decay"] == [3, rows["embeddings/decay"][1], 0, 1e-3 * 0.5**3, 0.01]
 
+    lines = part_table(module.param_groups()).replace(",", "").splitlines()[2:]
+    parts = {name: [float(cell) for cell in cells] for name, *cells in map(str.split, lines)}
+    assert parts.pop("total") == rows.pop("total")
+    assert list(parts) == list(dict.fromkeys(name.split("/")[0] for name in rows))
+    for name, (depth, count, trainable, lr) in parts.items():
+        both = [rows[f"{name}/decay"], rows[f"{name}/no_decay"]]
+        assert [count, trainable] == [sum(row[place] for row in both) for place in (1, 2)]
+        assert [[depth, lr]] * 2 == [[row[0], row[3]] for row in both]
+
 
 def test_a_run_prints_the_tables_once_and_a_line_an_epoch(
     data: SentimentDataModule, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -80,7 +95,7 @@ def test_a_run_prints_the_tables_once_and_a_line_an_epoch(
     )
     trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=data)
     printed = capsys.readouterr().out
-    assert printed.count("embeddings/decay") == 1
+    assert printed.count("\nembeddings ") == 1
     lines = [line for line in printed.splitlines() if line.startswith("epoch ")]
     steps = len(data.train_dataloader())
     stages = ("'probe'", "'probe'", "'all'")

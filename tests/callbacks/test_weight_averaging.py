@@ -84,7 +84,7 @@ def test_it_counts_optimizer_steps_and_not_batches(tiny_bert: Path) -> None:
 
 
 class Validated(Callback):
-    """Keeps what each validation has seen."""
+    """Keeps what each validation has seen, which callbacks before the averaging see at its end too."""
 
     def __init__(self) -> None:
         self.seen: dict[int, State] = {}
@@ -96,6 +96,10 @@ class Validated(Callback):
         state = pl_module.network.state_dict()
         self.seen[trainer.global_step] = {name: value.clone() for name, value in state.items()}
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        assert equal(self.seen[trainer.global_step], pl_module.network.state_dict())
+
 
 def test_what_is_validated_is_kept_as_the_best_and_nothing_is_exchanged_later(
     tiny_bert: Path, tmp_path: Path
@@ -104,7 +108,7 @@ def test_what_is_validated_is_kept_as_the_best_and_nothing_is_exchanged_later(
     checkpoints = Checkpointing(every_n_steps=2, keep=99, dirpath=str(tmp_path / "kept"))
     data = example_data(tiny_bert)
     module, trainer = fitted(
-        tiny_bert, AveragedWeights(DECAY), states, seen, checkpoints, data=data, max_epochs=3
+        tiny_bert, seen, AveragedWeights(DECAY), states, checkpoints, data=data, max_epochs=3
     )
     for step, state in seen.seen.items():
         assert_close(state, closed_form(states.states, step))
@@ -128,8 +132,8 @@ def test_frozen_parts_stay_what_they_are_to_the_bit(tiny_bert: Path) -> None:
         Stage(name="top", freeze=("backbone.embeddings", "backbone.layers[:1]"), until_step=6),
         Stage(name="heads again", freeze=("backbone",)),
     ]
-    states, averaging, seen = States(), AveragedWeights(0.9), Validated()
-    module, _ = fitted(tiny_bert, StagedFreezing(stages), averaging, states, seen)
+    states, averaging = States(), AveragedWeights(0.9)
+    module, _ = fitted(tiny_bert, StagedFreezing(stages), averaging, states)
     first, last = states.states[0], states.states[-1]
     end = module.network.state_dict()
     low = [name for name in end if "embeddings" in name or ".layer.0." in name]

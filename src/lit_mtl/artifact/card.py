@@ -69,6 +69,7 @@ def model_card(
         _data(evidence.results, evidence.config),
         _metrics(evidence.results),
         _calibration(evidence.calibration),
+        *_embedding(evidence.results.get("embedding", {})),
         *([_graphs(graphs)] if graphs else []),
         _INTENDED,
         _config(evidence.config),
@@ -158,23 +159,36 @@ def _calibration(calibration: Calibration | None) -> str:
             "## Calibration\n\nNone: probabilities are those of the softmax or sigmoid as it was "
             "trained, and scores have no interval."
         )
-    rows, notes = [], []
-    for task, found in calibration.report.items():
-        for split in (split for split in ("val", "test") if split in found):
-            for when in ("before", "after"):
-                if found[split][when] is not None:
-                    numbers = [f"{value:.4f}" for value in found[split][when].values()]
-                    rows.append([task, split, when, *numbers])
-        if found["note"] is not None:
-            notes.append(f"{task}: {found['note']}.")
-    headers = ["task", "split", "calibration", "stated", "observed", "ece"]
+    rows = [
+        [task, split, when, *(f"{value:.4f}" for value in numbers.values())]
+        for task, split, when, numbers in calibration.measures()
+    ]
+    notes = [f"{note}." for note in calibration.notes()]
+    headers = ["task", "split", "calibration", "stated", "observed", "ece", "by chance"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
     text = (
         "Mean stated probability (of an interval: its coverage; with several labels a sentence: of "
-        "each), share that came true, and expected calibration error. Temperatures and intervals were "
+        "each), share that came true, expected calibration error, and what that error is on average "
+        "where all that is stated is right. Temperatures and intervals were "
         "fitted on the validation split; its rows `after` are cross-checked in five parts."
     )
     return "\n\n".join(["## Calibration", *notes, *([table, text] if rows else [])])
+
+
+def _embedding(health: Mapping[str, float]) -> list[str]:
+    """The section on the embedding, if it was measured."""
+    if not health:
+        return []
+    rows = [[name, f"{value:.4f}"] for name, value in health.items()]
+    table = tabulate(rows, ["measure", "value"], tablefmt="github", disable_numparse=True)
+    text = (
+        "On sentences of the validation split: `mean_cosine` of two of them (near 1 they all point "
+        "the same way); `kept_similarity`, the rank correlation of the cosines of all pairs with "
+        "those before the training; `neighbour_purity`, how often the nearest sentence has the same "
+        "label, beside how often by chance. On scored pairs of the trainer's own choice: "
+        "`pairs_spearman`, the rank correlation of cosines and scores, and that before the training."
+    )
+    return [f"## Embedding\n\n{table}\n\n{text}"]
 
 
 def _graphs(graphs: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -29,7 +29,7 @@ class ConsoleReport(Callback):
 
     Args:
         live: keep a line of progress on standard error, which must be a terminal.
-        detail: after each validation print all metrics, not the main ones only.
+        detail: print every group of the optimizer, and after each validation all metrics.
     """
 
     def __init__(self, *, live: bool = False, detail: bool = False) -> None:
@@ -48,7 +48,8 @@ class ConsoleReport(Callback):
         if isinstance(network, MultiTaskModel):
             print(model_line(network))
         print(plan_line(trainer), end="\n\n")
-        print(group_table(trainer.optimizers[0].param_groups), end="\n\n", flush=True)
+        table = group_table if self._detail else part_table
+        print(table(trainer.optimizers[0].param_groups), end="\n\n", flush=True)
 
     @rank_zero_only
     def on_train_batch_end(
@@ -232,9 +233,24 @@ def model_line(network: MultiTaskModel) -> str:
     )
 
 
+def part_table(groups: Iterable[Mapping[str, Any]]) -> str:
+    """The parts of the network: name, depth, parameters, peak learning rate."""
+    parts: dict[str, tuple[str, int, int, int, float]] = {}
+    for name, depth, count, trainable, lr, _ in group_rows(groups):
+        part = name.partition("/")[0]  # with and without weight decay
+        _, _, known, moving, _ = parts.get(part, (part, depth, 0, 0, lr))
+        parts[part] = (part, depth, known + count, moving + trainable, lr)
+    headers = ["part", "depth", "parameters", "trainable", "lr"]
+    return _with_total(list(parts.values()), headers)
+
+
 def group_table(groups: Iterable[Mapping[str, Any]]) -> str:
     """The optimizer's groups: name, depth, parameters, peak learning rate, weight decay."""
     headers = ["group", "depth", "parameters", "trainable", "lr", "weight decay"]
-    rows = group_rows(groups)
-    total = ["total", None, sum(row[2] for row in rows), sum(row[3] for row in rows), None, None]
+    return _with_total(group_rows(groups), headers)
+
+
+def _with_total(rows: Sequence[tuple[Any, ...]], headers: list[str]) -> str:
+    """A table whose third and fourth columns are counts, with their sums."""
+    total = ["total", None, sum(row[2] for row in rows), sum(row[3] for row in rows)]
     return tabulate([*rows, total], headers, intfmt=",", floatfmt=".3g")

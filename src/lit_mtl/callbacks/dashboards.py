@@ -216,6 +216,9 @@ class Dashboards(Callback):
                 if value is not None:
                     writer.add_scalar(f"best/{name}/{metric}", value, step)
         self._show(trainer, module, writer, "best")
+        data = _datamodule(trainer)
+        if self._sample is not None and data is not None:
+            module.embedding_health |= self._sample.health(data)
         self._end_sample(trainer, module, Path(writer.log_dir))
         writer._get_file_writer().add_summary(self._ended)
         self._trained = False

@@ -78,8 +78,13 @@ class AveragedWeights(WeightAveraging):
         self._swap_models(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing yet: callbacks before this one run the network in `on_validation_end`."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with the training's own weights."""
-        super().on_validation_epoch_end(trainer, pl_module)
+        if self._average_model is None:
+            return
+        self._swap_models(pl_module)
         if self._hidden is not None:
             _cached(pl_module)["val"] = self._hidden
             self._hidden = None

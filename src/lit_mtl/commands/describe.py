@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from jsonargparse import capture_parser
 
-from lit_mtl.commands import completion, export, infer, init, train
+from lit_mtl.commands import compare, completion, export, infer, init, train
 from lit_mtl.commands.options import EVERY, SHARED, TABLE, Option
 from lit_mtl.files import write_atomically
 
@@ -49,6 +49,7 @@ def described() -> dict[str, list[Option]]:
     """The options of each command, as its parser has them."""
     parsers = {
         "init": init.parser("init"),
+        "compare": compare.parser("compare"),
         "export": export.parser("export"),
         "predict": infer.parser("predict"),
         "embed": infer.parser("embed"),

@@ -69,6 +69,7 @@ _SECTIONS = (
     "projection_init",
     "head_init",
     "protection",
+    "pairs",
     "averaging",
     "checkpoint",
     "dashboards",

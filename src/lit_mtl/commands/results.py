@@ -28,6 +28,7 @@ def report(
     seconds: float | None = None,
     calibration: Calibration | None = None,
     intervals: Mapping[str, Any] | None = None,
+    embedding: Mapping[str, float] | None = None,
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
 
@@ -42,24 +43,25 @@ def report(
         seconds: duration of the training, if there was one.
         calibration: of that checkpoint, at the end of a fit.
         intervals: split name to task name to each metric's confidence interval.
+        embedding: measures of the embedding by name; see `embedding_health`.
     """
     quiet = verbosity() is Verbosity.QUIET
     if not quiet:
-        _print_tables(results, tasks, calibration)
+        _print_tables(results, tasks, calibration, embedding)
         print(f"\ntraining took {duration(seconds)}" if seconds is not None else "")
     if folder is None or not quiet:
         print(f"checkpoint: {checkpoint}")
     if folder is None:
         return
     path = folder / RESULTS_FILE
-    content = {
+    content: dict[str, Any] = {
         "checkpoint": checkpoint,
         "training_seconds": seconds,
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
-    if intervals is not None:
-        content["confidence_intervals"] = intervals
+    measured = {"confidence_intervals": intervals, "embedding": embedding}
+    content |= {name: values for name, values in measured.items() if values}
     if calibration is not None:
         calibration.save(folder)
         content["checkpoint_sha256"] = calibration.checkpoint
@@ -78,6 +80,7 @@ def _print_tables(
     results: Mapping[str, Mapping[str, TaskResult]],
     tasks: Mapping[str, Task],
     calibration: Calibration | None,
+    embedding: Mapping[str, float] | None,
 ) -> None:
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
@@ -87,6 +90,8 @@ def _print_tables(
             print(f"\n{confusion_table(f'{name}, {split}', task, result)}")
     if calibration is not None:
         print(f"\n{calibration_table(calibration)}")
+    if embedding:
+        print(f"\n{tabulate(embedding.items(), ['embedding', ''], floatfmt='.4f')}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
@@ -98,17 +103,13 @@ def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:
 
 def calibration_table(calibration: Calibration) -> str:
     """What the tasks state of their predictions and what came true, before and after calibration."""
-    rows, notes = [], []
-    for name, found in calibration.report.items():
-        for split in (split for split in ("val", "test") if split in found):
-            for when in ("before", "after"):
-                numbers = found[split][when]
-                if numbers is not None:
-                    rows.append([f"{name}, {split}", when, *numbers.values()])
-        if found["note"] is not None:
-            notes.append(f"{name}: {found['note']}")
-    table = tabulate(rows, ["calibration", "", "stated", "observed", "ece"], floatfmt=".4f")
-    return "\n".join([table] * bool(rows) + notes)
+    rows = [
+        [f"{name}, {split}", when, *numbers.values()]
+        for name, split, when, numbers in calibration.measures()
+    ]
+    headers = ["calibration", "", "stated", "observed", "ece", "by chance"]
+    table = tabulate(rows, headers, floatfmt=".4f")
+    return "\n".join([table] * bool(rows) + calibration.notes())
 
 
 def confusion_table(title: str, task: Task, result: TaskResult) -> str:

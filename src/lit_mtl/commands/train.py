@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ from lit_mtl.callbacks.dashboards import Dashboards
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
 from lit_mtl.callbacks.head_init import HeadInit
+from lit_mtl.callbacks.pair_similarity import PairSimilarity
 from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.projection_init import ProjectionInit
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
@@ -126,7 +127,10 @@ class LitMTLCLI(LightningCLI):
         parser.add_lightning_class_args(ProjectionInit, "projection_init")
         parser.add_lightning_class_args(HeadInit, "head_init")
         parser.add_lightning_class_args(EmbeddingProtection, "protection")
-        parser.add_lightning_class_args(AveragedWeights, "averaging")
+        parser.add_lightning_class_args(PairSimilarity, "pairs")
+        parser.add_lightning_class_args(
+            AveragedWeights, "averaging"
+        )  # behind what runs the network
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.add_lightning_class_args(Dashboards, "dashboards")
         parser.set_defaults(
@@ -265,6 +269,17 @@ class LitMTLCLI(LightningCLI):
             )
         self._report(path, seconds=checkpointing.seconds)
 
+    def _sources_of_test_rows(self) -> dict[str, list[str]] | None:
+        """Task name to the source of each labelled row of the test split, as it was measured."""
+        corpus = self.datamodule.corpus
+        if corpus is None or "test" not in self.model.row_ids:
+            return None
+        source_of = corpus.source_of("test")
+        return {
+            name: [corpus.sources[source_of[row]] for row in rows.tolist()]
+            for name, rows in self.model.row_ids["test"].items()
+        }
+
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
         path = self._required_checkpoint()
@@ -296,7 +311,13 @@ class LitMTLCLI(LightningCLI):
         calibration = intervals = None
         if seconds is not None and "val" in outputs:
             digest = read_manifest(checkpoint.resolve())["sha256"]
-            calibration = calibrate(tasks, outputs["val"], outputs.get("test"), checkpoint=digest)
+            calibration = calibrate(
+                tasks,
+                outputs["val"],
+                outputs.get("test"),
+                checkpoint=digest,
+                test_sources=self._sources_of_test_rows(),
+            )
             intervals = {
                 split: {
                     name: confidence_intervals(tasks[name], *rows) for name, rows in found.items()
@@ -311,6 +332,7 @@ class LitMTLCLI(LightningCLI):
             seconds=seconds,
             calibration=calibration,
             intervals=intervals,
+            embedding=self.model.embedding_health,
         )
 
 
@@ -322,7 +344,7 @@ def run(name: str, args: Sequence[str]) -> None:
         args: what stands behind it.
     """
     silence_upstream_notes()
-    try:
+    with _refusals():
         if name == "groups":
             cli = _described(name, args)
             print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
@@ -332,6 +354,25 @@ def run(name: str, args: Sequence[str]) -> None:
             _check_data(name, args)
         else:
             _lightning(name, [name, *args], run=True)
+
+
+def configured(name: str, args: Sequence[str]) -> LitMTLCLI:
+    """Everything that a fit would have before it reads the data.
+
+    Args:
+        name: the command that asks.
+        args: what stands behind it.
+    """
+    silence_upstream_notes()
+    with _refusals():
+        return _lightning(name, args, run=False)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What Lightning refuses is a setting that is wrong."""
+    try:
+        yield
     except MisconfigurationException as error:
         raise ConfigError(str(error)) from error
 
@@ -355,7 +396,7 @@ def _check_data(name: str, args: Sequence[str]) -> None:
     refuses = cli.datamodule.contradictions == "error"
     if refuses:
         cli.datamodule.contradictions = "drop"
-    _read_data(cli)
+    read_data(cli)
     found = check_data(cli.datamodule)
     print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else printable(as_text(found)))
     corpus = cli.datamodule.corpus
@@ -367,12 +408,13 @@ def _check_data(name: str, args: Sequence[str]) -> None:
 def _described(name: str, args: Sequence[str]) -> LitMTLCLI:
     """Everything that a fit would have before its first step."""
     cli = _lightning(name, args, run=False)
-    _read_data(cli)
+    read_data(cli)
     cli.model.build(cli.datamodule.tasks)
     return cli
 
 
-def _read_data(cli: LitMTLCLI) -> None:
+def read_data(cli: LitMTLCLI) -> None:
+    """Read and prepare the data as a fit would."""
     cli.datamodule.prepare_data()
     cli.datamodule.tokenizer = cli.model.tokenizer  # no Trainer brings them together
     cli.datamodule.setup("fit")

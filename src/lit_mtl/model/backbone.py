@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.model.cpu_dropout import cheap_dropout
+from lit_mtl.model.cpu_step import cheap_step
 from lit_mtl.model.views import Given, view
 from lit_mtl.optim.param_groups import Place
 from lit_mtl.pretrained import load_backbone, new_backbone, position_offset
@@ -152,7 +152,7 @@ class Backbone(nn.Module):
 
     def _run(self, transformer: PreTrainedModel, attention_mask: Tensor, **given: Tensor) -> Tensor:
         position = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + self._first_position
-        with nullcontext() if self._compiled else cheap_dropout(transformer):
+        with nullcontext() if self._compiled else cheap_step(transformer):
             states: Tensor = transformer(
                 attention_mask=attention_mask, position_ids=position.to(torch.int64), **given
             ).last_hidden_state

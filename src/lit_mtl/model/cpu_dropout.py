@@ -8,14 +8,9 @@ products with a softmax between them, as in transformers' eager attention.
 Shapes: B rows, A attention heads, T tokens, K dimensions of a head.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 _LEVELS = 1 << 16
 """What 16 random bits can say."""
@@ -60,55 +55,20 @@ def attention(
     return dropout(scores.softmax(dim=-1), p).to(value.dtype) @ value
 
 
-def cheap_dropout(transformer: Any) -> AbstractContextManager[object]:
-    """A context in which a transformer's forward pass uses the functions above, where they apply.
-
-    They do for training in eager mode on the processor. Where activations are checkpointed the layers
-    run a second time, outside of any such context, and would drop other elements.
-
-    Args:
-        transformer: of transformers.
-    """
-    cheap = (
-        transformer.training
-        and torch.is_grad_enabled()
-        and transformer.device.type == "cpu"
-        and not getattr(transformer, "is_activation_checkpointing", False)
-        and not torch.compiler.is_compiling()
-    )
-    return _CheapDropout() if cheap else nullcontext()
-
-
-class _CheapDropout(TorchFunctionMode):
-    """Replaces two of torch's functions, whoever calls them."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Call one of the functions above, or what was called."""
-        kwargs = kwargs or {}
-        if func is functional.dropout:
-            return _dropout(*args, **kwargs)
-        if func is functional.scaled_dot_product_attention:
-            return _attention(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
 def _applies(p: float) -> bool:
     return 0 < dropped_levels(p) < _LEVELS
 
 
-def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def functional_dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """In the place of torch's `dropout`: the function above where it applies."""
     if training and not inplace and _applies(p):
         return dropout(input, p)
     return functional.dropout(input, p, training, inplace)
 
 
-def _attention(
+def functional_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -118,6 +78,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
+    """In the place of torch's `scaled_dot_product_attention`: the function above where it applies."""
     if _applies(dropout_p) and not is_causal and not enable_gqa:
         factor = query.shape[-1] ** -0.5 if scale is None else scale
         return attention(query, key, value, attn_mask, p=dropout_p, scale=factor)

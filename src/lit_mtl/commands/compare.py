@@ -1,0 +1,161 @@
+"""`compare`: does sharing help? All tasks together, each alone, and the encoder frozen."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_info
+
+from lit_mtl.callbacks.console import duration
+from lit_mtl.command_table import PROG
+from lit_mtl.commands.compare_report import report
+from lit_mtl.commands.compare_runs import Run, of_task, planned, time_left
+from lit_mtl.commands.train import LitMTLCLI, configured, read_data
+from lit_mtl.data.sources import Feed, find_sources
+from lit_mtl.errors import ConfigError
+from lit_mtl.files import locked
+from lit_mtl.paired import compare
+from lit_mtl.verbosity import Verbosity, verbosity
+
+_ROOT = Path("lightning_logs", "compare")
+
+
+def run(name: str, args: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        name: the command.
+        args: what stands behind it.
+    """
+    options, rest = parser(name).parse_known_args(args)
+    seeds = list(dict.fromkeys(options.seeds))
+    cli = configured(name, rest)
+    if cli.datamodule.stratify is not None:
+        # one task alone would be split in another way than all together
+        rank_zero_info("`data.stratify` is left out: all runs have the same split by hash")
+        cli.datamodule.stratify = cli.config.data.stratify = None
+    read_data(cli)
+    corpus = cli.datamodule.corpus
+    assert corpus is not None
+    tasks = _compared_tasks(cli)
+    feeds = find_sources(cli.datamodule.sources, cli.datamodule.declared_tasks).feeds
+    _refuse_splits(cli, feeds, folds=options.folds)
+    output = options.output or _ROOT / _config_name(cli)
+    runs = planned(
+        yaml.safe_load(cli.parser.dump(cli.config, skip_unset=False)),
+        tasks=tasks,
+        feeds=feeds,
+        seeds=seeds,
+        folds=options.folds,
+        data=corpus.fingerprint,
+        output=output,
+    )
+    with locked(output):
+        _finish(runs)
+        found = {task: compare(of_task(runs, task)) for task in tasks}
+        report(found, seeds=seeds, folds=options.folds, runs=runs, folder=output)
+
+
+def parser(name: str) -> argparse.ArgumentParser:
+    """What the command accepts, beside what `fit` does.
+
+    Args:
+        name: the command.
+    """
+    parser = argparse.ArgumentParser(prog=f"{PROG} {name}", add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--seeds",
+        type=_seed,
+        nargs="+",
+        default=[0, 1, 2],
+        metavar="SEED",
+        help="one run of each kind a seed; 0 1 2 if not given",
+    )
+    parser.add_argument(
+        "--folds",
+        type=_folds,
+        default=1,
+        metavar="N",
+        help="so many parts of the sentences are the test split in turn; 1: the config's own split",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where runs and results go, and are found again; lightning_logs/compare/<config> if not "
+        "given",
+    )
+    return parser
+
+
+def _seed(word: str) -> int:
+    seed = int(word)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 2**32 - 1, found {word}")
+    return seed
+
+
+def _folds(word: str) -> int:
+    folds = int(word)
+    if folds < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, found {word}")
+    return folds
+
+
+def _config_name(cli: LitMTLCLI) -> str:
+    """The names of the config files."""
+    return "-".join(Path(str(path)).stem for path in cli.config.config or ()) or "no_config"
+
+
+def _compared_tasks(cli: LitMTLCLI) -> list[str]:
+    """The tasks that train.
+
+    Raises:
+        ConfigError: if there is nothing to compare or to measure by.
+    """
+    data = cli.datamodule
+    tasks = [name for name, task in data.tasks.items() if task.weight]
+    if len(tasks) < 2:
+        raise ConfigError(
+            "Expected at least two tasks with data and a `weight` above 0, since sharing is between "
+            f"tasks; found {', '.join(tasks) or 'none'}"
+        )
+    if cli.config.ckpt_path is not None:
+        raise ConfigError("`ckpt_path` cannot be given: every run begins with the backbone")
+    if not data.has_test:
+        raise ConfigError(
+            "There is no test split to compare on: set `data.test_fraction`, or name one with "
+            "`data.sources`"
+        )
+    assert data.corpus is not None
+    for name in tasks:
+        if not data.corpus.labelled("test", name):
+            raise ConfigError(
+                f"The test split has no sentence with a target for the task {name!r}: raise "
+                "`data.test_fraction`, or give its weight as 0"
+            )
+    return tasks
+
+
+def _refuse_splits(cli: LitMTLCLI, feeds: Sequence[Feed], *, folds: int) -> None:
+    """A test split that the files name cannot rotate."""
+    named = [feed for feed in feeds if feed.split_column is not None or feed.split == "test"]
+    if folds > 1 and named:
+        raise ConfigError(
+            f"`--folds` needs a split by hash, but {named[0].table.path} says itself which sentences "
+            "are the test split. Leave the option out"
+        )
+
+
+def _finish(runs: Sequence[Run]) -> None:
+    """Train what is not finished yet, one after the other."""
+    loud = verbosity() is not Verbosity.QUIET
+    if loud and (found := sum(run.is_finished for run in runs)):
+        print(f"{found} of {len(runs)} runs are finished already", flush=True)
+    for number, run in enumerate(runs, start=1):
+        if loud and not run.is_finished:
+            left = time_left(runs)
+            rest = "" if left is None else f"; about {duration(left)} left"
+            print(f"run {number} of {len(runs)}: {run.folder.name}{rest}", flush=True)
+        run.finish()

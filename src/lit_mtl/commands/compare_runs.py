@@ -1,0 +1,266 @@
+"""The runs of `compare`: which there are, what each trains, and where its result is found again."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_mtl import __version__
+from lit_mtl.callbacks.kept_rows import ROWS_FILE, KeptRows
+from lit_mtl.commands.results import RESULTS_FILE
+from lit_mtl.data.sources import Feed
+from lit_mtl.errors import ConfigError, LitMTLError
+from lit_mtl.files import locked, write_atomically
+from lit_mtl.module import SELECTION_KEY
+from lit_mtl.paired import HeldOutRows, load_rows
+from lit_mtl.signals import FIRST_PROCESS
+
+TOGETHER, ALONE, FROZEN = "together", "alone", "frozen"
+
+Settings = dict[str, Any]
+"""A whole config of `fit`, in plain values."""
+
+_LOG_LINES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training.
+
+    Args:
+        variant: `together`, `alone` or `frozen`.
+        tasks: what it trains.
+        seed: its seed.
+        fold: its fold, from 0.
+        settings: its config.
+        folder: where it lies. Its name ends with a sum over settings and data.
+    """
+
+    variant: str
+    tasks: tuple[str, ...]
+    seed: int
+    fold: int
+    settings: Settings
+    folder: Path
+
+    @property
+    def kind(self) -> str:
+        """What runs of other seeds and folds share: the variant, and its task where it has one."""
+        return f"{self.variant}, {self.tasks[0]}" if self.variant == ALONE else self.variant
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has been measured to the end."""
+        return all((self.folder / name).is_file() for name in (ROWS_FILE, RESULTS_FILE))
+
+    @property
+    def seconds(self) -> float:
+        """How long it trained."""
+        results = json.loads((self.folder / RESULTS_FILE).read_text(encoding="utf-8"))
+        return float(results["training_seconds"])
+
+    def rows(self) -> dict[str, HeldOutRows]:
+        """What it gives for the rows of its test split, by task."""
+        return load_rows(self.folder / ROWS_FILE)
+
+    def finish(self) -> None:
+        """Train and measure it in a process of its own, or go on where one was interrupted.
+
+        Its weights are then removed: the rows are what is compared.
+
+        Raises:
+            LitMTLError: if it fails, with the end of its log.
+        """
+        if not self.is_finished:
+            _wait_for_another(self.folder)
+        if not self.is_finished:
+            self._train()
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def _train(self) -> None:
+        config, log = self.folder / "settings.yaml", self.folder / "log.txt"
+        write_atomically(config, _as_yaml(self.settings))
+        code = _fit(config, log)
+        if code or not self.is_finished:
+            last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+            raise LitMTLError(
+                f"The run {self.folder.name} failed (exit code {code}); what is finished is kept. "
+                f"The end of {log}:\n" + "\n".join(last)
+            )
+
+
+def planned(
+    settings: Settings,
+    *,
+    tasks: Sequence[str],
+    feeds: Sequence[Feed],
+    seeds: Sequence[int],
+    folds: int,
+    data: str,
+    output: Path,
+) -> list[Run]:
+    """All runs, so that each seed is complete before the next one begins.
+
+    Args:
+        settings: the config to compare by.
+        tasks: the tasks to compare.
+        feeds: what is read of the config's sources.
+        seeds: a run each.
+        folds: how many folds are the test split in turn; 1: the config's own split.
+        data: sum over the data.
+        output: where the runs lie.
+    """
+    variants = [(TOGETHER, tuple(tasks), settings), (FROZEN, tuple(tasks), frozen(settings))]
+    variants += [(ALONE, (task,), alone(settings, task, feeds)) for task in tasks]
+    runs = []
+    for seed in seeds:
+        for fold in range(folds):
+            for variant, own, found in variants:
+                full = _of_split(found, seed=seed, fold=fold, folds=folds)
+                made_of = _as_yaml(full) + f"{data} {__version__}".encode()
+                parts = [variant, *own] if variant == ALONE else [variant]
+                parts += [f"seed_{seed}", *([f"fold_{fold}"] if folds > 1 else [])]
+                name = re.sub(r"[^\w.-]", "_", "-".join(parts))
+                folder = output / "runs" / f"{name}-{hashlib.sha256(made_of).hexdigest()[:8]}"
+                full["trainer"]["logger"] = {
+                    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+                    "init_args": {
+                        "save_dir": str(folder.parent),
+                        "name": "",
+                        "version": folder.name,
+                        "default_hp_metric": False,
+                    },
+                }
+                runs.append(
+                    Run(
+                        variant=variant,
+                        tasks=own,
+                        seed=seed,
+                        fold=fold,
+                        settings=full,
+                        folder=folder,
+                    )
+                )
+    return runs
+
+
+def alone(settings: Settings, task: str, feeds: Sequence[Feed]) -> Settings:
+    """The same training with one task only, on the sources that serve it."""
+    found = deepcopy(settings)
+    found["tasks"] = {task: found["tasks"][task]}
+    serving = {feed.source for feed in feeds if task in feed.columns}
+    if found["data"]["sources"]:
+        found["data"]["sources"] = {
+            name: source for name, source in found["data"]["sources"].items() if name in serving
+        }
+        for source in found["data"]["sources"].values():
+            if source["tasks"] is not None:
+                source["tasks"] = {task: source["tasks"][task]}
+    others = set(settings["tasks"]) - {task}
+    for stage in found["freezing"]["stages"]:
+        stage["freeze"] = [part for part in stage["freeze"] if part not in _heads(others)]
+        stage["loss_weights"] = {
+            name: weight for name, weight in stage["loss_weights"].items() if name == task
+        }
+    if str(found["checkpoint"]["monitor"]).startswith(tuple(f"val/{name}/" for name in others)):
+        found["checkpoint"]["monitor"] = SELECTION_KEY
+    return found
+
+
+def frozen(settings: Settings) -> Settings:
+    """The same with the backbone at rest: projection and heads are linear, and so is all that learns."""
+    found = deepcopy(settings)
+    found["freezing"] = {"stages": [{"name": FROZEN, "freeze": ["backbone"]}]}
+    found["prefix_cache"] |= {"mode": "auto", "keep": True}  # the other seeds read it too
+    found["protection"]["weight"] = 0.0
+    return found
+
+
+def _heads(tasks: set[str]) -> set[str]:
+    return {f"heads.{task}" for task in tasks}
+
+
+def _of_split(settings: Settings, *, seed: int, fold: int, folds: int) -> Settings:
+    """With a seed and a fold, and what every run has."""
+    found = deepcopy(settings)
+    found["seed_everything"] = seed
+    if folds > 1:
+        found["data"] |= {"folds": folds, "fold": fold}
+    found["ckpt_path"] = "auto"
+    found["checkpoint"]["dirpath"] = None
+    found["dashboards"]["enabled"] = False
+    kept = {"class_path": f"{KeptRows.__module__}.{KeptRows.__name__}"}
+    callbacks = found["trainer"]["callbacks"] or []
+    found["trainer"]["callbacks"] = [
+        *(callbacks if isinstance(callbacks, list) else [callbacks]),
+        kept,
+    ]
+    return found
+
+
+def _as_yaml(settings: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(settings), sort_keys=True, allow_unicode=True).encode()
+
+
+def _fit(config: Path, log: Path) -> int:
+    """Run `fit` with all that it prints in a file; its exit code. It does not outlive a stop here."""
+    environment = {name: value for name, value in os.environ.items() if name != FIRST_PROCESS}
+    words = [sys.executable, "-m", "lit_mtl", "fit", "--config", str(config)]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            words, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it saves at the end of its step
+                process.wait()
+
+
+def _wait_for_another(folder: Path) -> None:
+    """Wait for a run that goes on after the `compare` that began it was killed."""
+    while True:
+        try:
+            with locked(folder / "checkpoints"):
+                return
+        except ConfigError:
+            time.sleep(1)
+
+
+def time_left(runs: Sequence[Run]) -> float | None:
+    """Seconds that the unfinished runs may take, by what the finished ones have; None: none is."""
+    known: dict[str, list[float]] = {}
+    for run in runs:
+        if run.is_finished:
+            known.setdefault(run.kind, []).append(run.seconds)
+    if not known:
+        return None
+    everything = [seconds for each in known.values() for seconds in each]
+    return sum(_mean(known.get(run.kind, everything)) for run in runs if not run.is_finished)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def of_task(runs: Sequence[Run], task: str) -> dict[str, list[list[HeldOutRows]]]:
+    """The rows of a task by variant, fold and seed: `together` first."""
+    found: dict[str, dict[int, list[HeldOutRows]]] = {
+        name: {} for name in (TOGETHER, ALONE, FROZEN)
+    }
+    for run in runs:
+        if task in run.tasks:
+            found[run.variant].setdefault(run.fold, []).append(run.rows()[task])
+    return {name: list(folds.values()) for name, folds in found.items()}
