@@ -246,6 +246,24 @@ def test_the_same_thaw_drifts_with_lightnings_callback_and_not_with_ours(
     assert spread(theirs) > 1e-6
 
 
+def test_two_processes_average_as_one_while_stages_wrap_the_model_anew(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "plan.yaml").write_text(THREE_STAGES)
+    words = [*arguments, f"--config={tmp_path / 'plan.yaml'}", "--trainer.max_epochs=3"]
+    words.append("--averaging.decay=0.7")
+    ends = []
+    for name, options in (("two", [*TWO, "--data.batch_size=4"]), ("one", ["--data.batch_size=8"])):
+        ranks, _ = fit(tmp_path / name, words, *options)
+        last = tmp_path / name / "lightning_logs/runs/version_0/checkpoints/last.ckpt"
+        ends.append((ranks[0], torch.load(last, weights_only=True)["state_dict"]))
+        assert len(ranks) == 1 or spread(ranks) == 0.0
+    assert any(not torch.equal(value, ends[0][1][key]) for key, value in ends[0][0].items())
+    for two, one in zip(*ends, strict=True):
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=1e-11, rtol=0)
+
+
 def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(

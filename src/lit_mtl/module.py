@@ -301,6 +301,7 @@ class MultiTaskModule(LightningModule):
         checkpoint[SPEC_KEY] = {
             **self.network.spec(),
             "backbone": self.backbone_name,
+            "pretrained": self.pretrained,
             "tokenizer": pack_tokenizer(self.tokenizer),
         }
 

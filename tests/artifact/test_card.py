@@ -29,7 +29,7 @@ def test_what_is_not_known_is_said_and_paths_stay_private(exported: Path) -> Non
     assert "Trained on: movies." in card
     assert "secret" not in card
     assert "batch_size: 8" in card
-    assert "no results of this checkpoint" in card
+    assert "no results of these weights" in card
     assert "scores have no interval" in card
 
 

@@ -66,6 +66,12 @@ VARIANTS = {
     "a cached prefix": ["--config=cached.yaml"],
     "a plateau": ["--config=plateau.yaml", "--trainer.val_check_interval=2"],
     "a protected embedding": ["--protection.weight=1"],
+    "averaged weights": ["--config=stages.yaml", "--averaging.decay=0.7"],
+    "fitted layers": [
+        "--head_init.method=fitted",
+        "--projection_init.method=pca",
+        "--model.embedding_dim=16",
+    ],
 }
 
 

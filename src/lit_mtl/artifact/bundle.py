@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lit_mtl.artifact.base_share import refuse_wrong_share, towards_base
 from lit_mtl.artifact.length_batches import TOKENS, length_batches
 from lit_mtl.calibration import Calibration, read_calibration
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
@@ -117,28 +118,34 @@ def show_progress(done: int, total: int) -> None:
         )
 
 
-def load_checkpoint(path: str | Path) -> TrainedModel:
+def load_checkpoint(path: str | Path, *, base_share: float = 0.0) -> TrainedModel:
     """Load a checkpoint of `fit`; neither the hub nor the original backbone is needed.
 
     Its predictions are calibrated if the folder of the run has its calibration.
 
     Args:
         path: a local file; nothing in it is executed.
+        base_share: share of the pre-trained weights in the backbone, in [0, 1]; see `towards_base`.
+            Above 0 the original backbone is needed, and the calibration, which is that of other
+            predictions, is not used.
 
     Raises:
-        MissingInputError: if there is no such file.
+        MissingInputError: if there is no such file, or no base where it is needed.
         StorageError: if it is damaged.
-        ConfigError: if it is not a checkpoint of this project.
+        ConfigError: if it is not a checkpoint of this project, or has no base.
     """
+    refuse_wrong_share(base_share)
     checkpoint = read_checkpoint(path)
-    spec = calibrated_spec(checkpoint[SPEC_KEY], calibration_of(Path(path)))
+    spec = checkpoint[SPEC_KEY]
+    state = {
+        name.removeprefix(_STATE_PREFIX): value for name, value in checkpoint["state_dict"].items()
+    }
+    if base_share:
+        state = towards_base(state, spec, share=base_share)
+    else:
+        spec = calibrated_spec(spec, calibration_of(Path(path)))
     network = MultiTaskModel.from_spec(spec)
-    network.load_state_dict(
-        {
-            name.removeprefix(_STATE_PREFIX): value
-            for name, value in checkpoint["state_dict"].items()
-        }
-    )
+    network.load_state_dict(state)
     tokenizer = unpack_tokenizer(spec.get("tokenizer"), network.encoder.backbone.config)
     return TrainedModel(network, tokenizer)
 

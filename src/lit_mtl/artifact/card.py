@@ -28,11 +28,14 @@ class Evidence:
         results: content of `results.json`; empty if it is of another checkpoint or missing.
         config: content of `config.yaml`; the same.
         calibration: that of this checkpoint; None if there is none.
+        base_share: share of the pre-trained weights in the exported backbone. Above 0 there are no
+            results and no calibration: they are those of the trained weights alone.
     """
 
     results: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    base_share: float = 0.0
 
 
 def model_card(
@@ -61,6 +64,7 @@ def model_card(
         f"{architecture.pooling} pooling and a linear layer to {architecture.embedding_dim} "
         f"dimensions{', scaled to length 1' if architecture.normalize else ''}. Sentences are cut "
         f"after {model.tokenizer.model_max_length} tokens.",
+        *([_base(evidence)] if evidence.base_share else []),
         _use(model, name, graphs),
         _data(evidence.results, evidence.config),
         _metrics(evidence.results),
@@ -106,6 +110,14 @@ predictions = model.predict(["A sentence."])  # {", ".join(model.network.tasks)}
 ```{onnx}"""
 
 
+def _base(evidence: Evidence) -> str:
+    return (
+        f"The backbone's weights are {1 - evidence.base_share:g} times the trained ones plus "
+        f"{evidence.base_share:g} times the pre-trained ones (WiSE-FT, Wortsman et al. 2022); projection "
+        "and heads are as they were trained."
+    )
+
+
 def _data(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     source = config.get("data", {})
     named = [str(source[key]) for key in ("corpus",) if source.get(key)]
@@ -122,7 +134,7 @@ def _data(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 def _metrics(results: Mapping[str, Any]) -> str:
     if not results:
-        return "## Metrics\n\nNot recorded: no results of this checkpoint lay beside it."
+        return "## Metrics\n\nNot recorded: no results of these weights were found."
     rows = []
     for split, tasks in results["results"].items():
         for task, found in tasks.items():

@@ -40,6 +40,7 @@ def export(
     overwrite: bool = False,
     onnx: bool = False,
     int8_texts: tuple[str, Sequence[str]] | None = None,
+    base_share: float = 0.0,
 ) -> Evidence:
     """Write the folder, complete or not at all.
 
@@ -50,20 +51,24 @@ def export(
         onnx: whether to add a graph for ONNX Runtime.
         int8_texts: name and sentences of a file, to add an int8 graph whose loss of quality is
             measured on them.
+        base_share: share of the pre-trained weights in the backbone; see `load_checkpoint`.
 
     Returns:
         What was found of the checkpoint's run.
 
     Raises:
-        MissingInputError: if there is no such checkpoint.
-        ConfigError: if something else stands at `output`, or the graph is not to be had.
+        MissingInputError: if there is no such checkpoint, or no base where it is needed.
+        ConfigError: if something else stands at `output`, the graph is not to be had, or there is no
+            base to share.
         StorageError: if the disk is full or the checkpoint damaged.
     """
     refuse_foreign(output, overwrite=overwrite)
     if onnx or int8_texts:
         require_onnx()
-    model = load_checkpoint(checkpoint)
+    model = load_checkpoint(checkpoint, base_share=base_share)
     evidence = evidence_of(checkpoint)
+    if base_share:
+        evidence = Evidence(config=evidence.config, base_share=base_share)
     with atomic_folder(output) as folder:
         tokenizer = write_model(model, folder)
         graphs = _write_graphs(model, folder, int8_texts) if onnx or int8_texts else {}
@@ -76,6 +81,7 @@ def export(
                 "architecture": architecture_of(model),
                 "tokenizer": tokenizer,
                 "max_length": int(model.tokenizer.model_max_length),
+                "base_share": base_share,
                 "calibrated": evidence.calibration is not None,
                 "graphs": graphs,
             },

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
+from lit_mtl.callbacks.weight_averaging import AveragedWeights
 from lit_mtl.checkpoints import (
     STATES,
     manifest_of,
@@ -335,6 +336,8 @@ class Checkpointing(Checkpoint):
         if getattr(trainer, "fast_dev_run", False):
             return
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only)
+        if weights_only:  # Lightning shows such a checkpoint to no callback
+            checkpoint["state_dict"] = _averaged(trainer) or checkpoint["state_dict"]
         problem = None
         if trainer.is_global_zero:
             try:
@@ -400,6 +403,12 @@ def _datamodule(trainer: Trainer) -> SentimentDataModule:
     if not isinstance(datamodule, SentimentDataModule):
         raise ConfigError("Checkpointing needs a SentimentDataModule, whose position it keeps")
     return datamodule
+
+
+def _averaged(trainer: Trainer) -> dict[str, Any]:
+    """The averaged weights, which were validated, where a run has them."""
+    found = (c for c in vars(trainer)["callbacks"] if isinstance(c, AveragedWeights))
+    return next((callback.weights for callback in found), {})
 
 
 def _nothing() -> None:

@@ -30,6 +30,7 @@ def run(name: str, args: Sequence[str]) -> None:
         overwrite=options.overwrite,
         onnx=options.onnx,
         int8_texts=int8,
+        base_share=options.base_share,
     )
     print(f"exported to {options.output}")
     print(described(evidence))
@@ -40,6 +41,11 @@ def run(name: str, args: Sequence[str]) -> None:
 
 def described(evidence: Evidence) -> str:
     """What the export knows of the run, and what it lacks."""
+    if evidence.base_share:
+        return (
+            f"the backbone is {evidence.base_share:g} of the pre-trained weights; uncalibrated and "
+            "without metrics: those of the run are of the trained weights alone"
+        )
     lines = []
     if not evidence.results:
         lines.append(
@@ -76,6 +82,14 @@ def parser(name: str) -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="add an int8 graph too; its loss of quality is measured on this file's sentences",
+    )
+    parser.add_argument(
+        "--base_share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the pre-trained weights in the backbone, from 0 to 1 (WiSE-FT); above 0 the export "
+        "is uncalibrated",
     )
     parser.add_argument("--push_to_hub", metavar="OWNER/NAME", help="upload to the model hub")
     parser.add_argument("--public", action="store_true", help="make a new repository public")

@@ -70,6 +70,7 @@ _SECTIONS = (
     "head_init",
     "protection",
     "pairs",
+    "averaging",
     "checkpoint",
     "dashboards",
 )

@@ -17,6 +17,7 @@ _COMPARED = (
     "projection_init",
     "head_init",
     "protection",
+    "averaging",
     "model",
     "data.batch_size",
     "data.batch_tokens",

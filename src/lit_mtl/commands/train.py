@@ -28,6 +28,7 @@ from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.projection_init import ProjectionInit
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.callbacks.throughput import ThroughputLog
+from lit_mtl.callbacks.weight_averaging import AveragedWeights
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.check_data import as_text, check_data
@@ -127,6 +128,9 @@ class LitMTLCLI(LightningCLI):
         parser.add_lightning_class_args(HeadInit, "head_init")
         parser.add_lightning_class_args(EmbeddingProtection, "protection")
         parser.add_lightning_class_args(PairSimilarity, "pairs")
+        parser.add_lightning_class_args(
+            AveragedWeights, "averaging"
+        )  # behind what runs the network
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.add_lightning_class_args(Dashboards, "dashboards")
         parser.set_defaults(
