@@ -50,6 +50,13 @@ def test_each_seed_has_every_variant_before_the_next_one_begins(settings: Settin
     assert len({run.folder for run in runs}) == len(runs)
 
 
+def test_no_run_measures_what_is_not_compared(settings: Settings) -> None:
+    settings["pairs"]["path"] = "pairs.tsv"
+    for run in plan(settings):
+        assert run.settings["pairs"]["path"] is None
+        assert not run.settings["dashboards"]["enabled"]
+
+
 def test_a_run_is_found_again_by_what_it_is_made_of(settings: Settings) -> None:
     folders = [run.folder for run in plan(settings)]
     assert [run.folder for run in plan(copy.deepcopy(settings))] == folders

@@ -200,6 +200,7 @@ def _of_split(settings: Settings, *, seed: int, fold: int, folds: int) -> Settin
     found["ckpt_path"] = "auto"
     found["checkpoint"]["dirpath"] = None
     found["dashboards"]["enabled"] = False
+    found["pairs"]["path"] = None
     kept = {"class_path": f"{KeptRows.__module__}.{KeptRows.__name__}"}
     callbacks = found["trainer"]["callbacks"] or []
     found["trainer"]["callbacks"] = [
