@@ -6,7 +6,11 @@ import torch
 from lightning.pytorch import Trainer
 
 from lit_mtl.callbacks.board_layout import hyperparameters, result_tags, scalar_layout
+from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
+from lit_mtl.callbacks.head_init import HeadInit
+from lit_mtl.callbacks.projection_init import ProjectionInit
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
+from lit_mtl.callbacks.weight_averaging import AveragedWeights
 from lit_mtl.commands.options import options_of
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage
@@ -70,12 +74,13 @@ def test_settings_are_named_as_their_options(tiny_bert: Path) -> None:
     module = MultiTaskModule(str(tiny_bert), lr=3e-4)
     module.build(TASKS)
     stages = [Stage(name="heads", until_epoch=1), Stage(name="all")]
+    ingredients = [ProjectionInit("pca"), HeadInit(), EmbeddingProtection(), AveragedWeights(0.9)]
     trainer = Trainer(
         logger=False,
         enable_checkpointing=False,
         max_epochs=7,
         accelerator="cpu",
-        callbacks=[StagedFreezing(stages)],
+        callbacks=[StagedFreezing(stages), *ingredients],
     )
     trainer.datamodule = example_data(tiny_bert)  # type: ignore[attr-defined]
     found = hyperparameters(trainer, module)
@@ -84,6 +89,9 @@ def test_settings_are_named_as_their_options(tiny_bert: Path) -> None:
     assert found["data.batch_size"] == 8
     assert found["freezing.stages"] == "heads, all"
     assert "trainer.gradient_clip_val" not in found
+    assert found["projection_init.method"] == "pca"
+    assert found["averaging.decay"] == 0.9
+    assert not {"head_init.method", "protection.weight"} & set(found), "they are off"
     options = {option.name.removeprefix("--") for option in options_of("fit")}
     known = {name for name in found if not name.startswith("tasks.")} - {"processes"}
     assert known <= options

@@ -4,9 +4,13 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
+from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
+from lit_mtl.callbacks.head_init import HeadInit
+from lit_mtl.callbacks.projection_init import ProjectionInit
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
+from lit_mtl.callbacks.weight_averaging import AveragedWeights
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
 from lit_mtl.tasks.base import Task
@@ -16,6 +20,15 @@ BEST_KEY = "best/selection"
 
 Layout = dict[str, dict[str, tuple[str, list[str]]]]
 """Category to chart to its kind and its tags, which are regular expressions."""
+
+
+_INGREDIENTS: dict[str, tuple[type[Callback], str, object]] = {
+    "projection_init.method": (ProjectionInit, "method", "orthogonal"),
+    "head_init.method": (HeadInit, "method", "random"),
+    "protection.weight": (EmbeddingProtection, "weight", 0.0),
+    "averaging.decay": (AveragedWeights, "decay", 0.0),
+}
+"""Option to the callback that has it, under which name, and its value where it does nothing."""
 
 
 def scalar_layout(tasks: dict[str, Task]) -> Layout:
@@ -67,7 +80,14 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         if isinstance(callback, StagedFreezing)
         for stage in callback.stages
     ]
+    ingredients = {
+        option: getattr(callback, name)
+        for option, (kind, name, off) in _INGREDIENTS.items()
+        for callback in getattr(trainer, "callbacks", [])
+        if isinstance(callback, kind) and getattr(callback, name) != off
+    }
     values: dict[str, object] = {
+        **ingredients,
         "model.backbone": module.backbone_name,
         **{f"model.{name}": value for name, value in asdict(module.rates).items()},
         **{f"model.{name}": value for name, value in asdict(module.architecture).items()},
