@@ -166,11 +166,8 @@ def test_bert_base_with_twelve_narrow_layers(
     config = ROOT / "configs" / "bert_base.yaml"
     assert lit_mtl("fit", "--config", config, *words, *BRIEF) == 0
     assert results_of("bert_base")
-    rates = {
-        line.split()[0].split("/")[0]: float(line.split()[-2])
-        for line in capsys.readouterr().out.splitlines()
-        if "/no_decay" in line
-    }
+    table = capsys.readouterr().out.split("\npart ")[1].split("\ntotal")[0]
+    rates = {line.split()[0]: float(line.split()[-1]) for line in table.splitlines()[2:]}
     expected = {"heads.score": 2e-4, "heads.sentiment": 2e-4, "projection": 1e-4}
     expected["embeddings"] = 2e-5 * 0.95**13
     expected |= {f"layer_{layer}": 2e-5 * 0.95 ** (12 - layer) for layer in range(12)}

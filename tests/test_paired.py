@@ -205,5 +205,5 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert torch.equal(read[name].output, rows.output)
         assert torch.equal(read[name].target, rows.target)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(StorageError, match=r"rows\.pt: cannot be read"):
+    with pytest.raises(StorageError, match=r"rows\.pt: not a readable file of rows"):
         load_rows(path)

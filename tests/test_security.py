@@ -312,7 +312,7 @@ def test_control_characters_of_a_sentence_are_shown_escaped(
 
 
 def test_one_place_alone_reads_pickles_and_no_shell_is_used() -> None:
-    """`checkpoints.read_checkpoint` is the only caller of `torch.load`, without the unsafe mode."""
+    """`checkpoints.read_tensors` is the only caller of `torch.load`, without the unsafe mode."""
     unsafe = re.compile(
         r"torch\.load\(|pickle|shell=True|os\.system|weights_only=False|(?<!\.)\b(?:eval|exec)\("
     )
@@ -322,7 +322,7 @@ def test_one_place_alone_reads_pickles_and_no_shell_is_used() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if unsafe.search(line)
     ]
-    load = 'checkpoint = torch.load(path, map_location="cpu", weights_only=True)'
+    load = 'return torch.load(path, map_location="cpu", weights_only=True)'
     assert found == [("checkpoints.py", load)]
 
 

@@ -80,11 +80,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ConfigError: if it is not a checkpoint of this project.
     """
     verify(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for files it cannot read
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise StorageError(f"{path}: not a readable checkpoint ({reason[0]})") from error
+    checkpoint = read_tensors(path, kind="checkpoint")
     if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint:
         raise ConfigError(f"{path}: not a checkpoint of lit_mtl (it has no entry {SPEC_KEY!r})")
     for key, kind in _ENTRIES.items():
@@ -94,6 +90,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"{path}: expected its entry {key!r} to be of type {kind.__name__}; found {found}"
             )
     return checkpoint
+
+
+def read_tensors(path: str | Path, *, kind: str) -> Any:
+    """Plain values and tensors that torch has saved, on the processor; nothing in the file is executed.
+
+    Args:
+        path: the file.
+        kind: what it is, for the message.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for files it cannot read
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise StorageError(f"{path}: not a readable {kind} ({reason[0]})") from error
 
 
 def verify(path: str | Path) -> dict[str, Any] | None:

@@ -19,8 +19,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from lit_mtl.checkpoints import read_tensors
 from lit_mtl.data.splits import text_key
-from lit_mtl.errors import DataError, StorageError
+from lit_mtl.errors import DataError
 from lit_mtl.evaluation import bootstrap, measure
 from lit_mtl.files import write_atomically
 from lit_mtl.tasks import task_from_spec
@@ -215,10 +216,7 @@ def load_rows(path: Path) -> dict[str, HeldOutRows]:
     Raises:
         StorageError: if the file cannot be read.
     """
-    try:
-        content: dict[str, dict[str, Any]] = torch.load(path, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise StorageError(f"{path}: cannot be read ({error!r:.200})") from error
+    content: dict[str, dict[str, Any]] = read_tensors(path, kind="file of rows")
     return {
         name: HeldOutRows(task=task_from_spec(each["task"]), **{key: each[key] for key in _PARTS})
         for name, each in content.items()
