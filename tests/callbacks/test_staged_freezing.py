@@ -501,7 +501,8 @@ def test_compiled_layers_learn_what_eager_ones_do(steady_bert: Path) -> None:
     ]
     options: dict[str, Any] = {"epochs": 2, "precision": "64-true", "num_sanity_val_steps": 0}
     eager, eager_spy, _ = fit(steady_bert, stages, **options)
-    counters.clear()  # other tests of this process may have compiled
+    torch._dynamo.reset()  # other tests of this process may have compiled
+    counters.clear()
     compiled, spy, _ = fit(steady_bert, stages, compile_layers=True, **options)
     for step, expected in zip(spy.steps, eager_spy.steps, strict=True):
         torch.testing.assert_close(step["weights"], expected["weights"], atol=1e-9, rtol=1e-9)
