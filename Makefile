@@ -40,10 +40,10 @@ options: .venv/.base  ## write the list of all options anew, which help and comp
 	$(BIN)/python -m lit_mtl.commands.describe
 
 test: .venv/.dev  ## the tests that every change must pass; no network beyond the installation
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-faults: .venv/.dev  ## long fault tests: signals and kills, again and again, in one and two processes
-	$(BIN)/python -m pytest -n auto -m faults
+	$(BIN)/python -m pytest -n auto --dist worksteal -m faults
 
 test-browser: .venv/.dev  ## a run in TensorBoard, looked at by a headless Chromium, which must be installed
 	$(BIN)/python -m pytest -m browser tests/test_tensorboard.py

@@ -176,3 +176,33 @@ def test_help_time_has_a_row_a_command_and_help_imports_nothing(tiny_bert: Path)
     assert len(times) == 5
     overview, fit_help, imports, _, first_step = times.values()
     assert max(overview[1], fit_help[1]) < imports[1] / 4 < first_step[1]
+
+
+def test_step_parts_has_a_row_a_variant_and_shares_of_a_whole(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    options = [f"--backbone={tiny_bert}", "--rows=70", "--rounds=1"]
+    printed = run("step_parts.py", *options, f"--data={many_sentences(tmp_path / 'data')}")
+    title, variants, shares = printed.strip().split("\n\n")
+    assert title.endswith("pairs of steps: 3")
+    ratios = [re.split(r" {2,}", line) for line in variants.splitlines()[2:]]
+    assert len(ratios) == 3
+    assert all(float(ratio) > 0 for _, ratio, _ in ratios)
+    percents = [int(line.split()[-1].rstrip("%")) for line in shares.splitlines()[2:]]
+    assert 95 <= sum(percents) <= 105
+    assert all(0 <= percent < 100 for percent in percents)
+
+
+def test_initial_layers_measures_both_projections_and_each_penalty(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    options = [f"--backbone={tiny_bert}", "--rows", "30"]
+    printed = run("initial_layers.py", *options, f"--data={many_sentences(tmp_path / 'data')}")
+    projections, heads = printed.strip().split("\n\n")
+    orthogonal, pca = (line.split() for line in projections.splitlines()[2:])
+    assert (orthogonal[0], pca[0]) == ("orthogonal", "pca")
+    assert [line.split()[:2] for line in heads.splitlines()[2:]] == [
+        [rows, l2] for rows in ("30", "all") for l2 in ("0.01", "0.3", "1")
+    ]
+    # the head of all rows with the default penalty is the first table's
+    assert orthogonal[3:] == heads.splitlines()[-2].split()[2:]

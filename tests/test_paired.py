@@ -162,6 +162,8 @@ def test_few_rows_have_no_interval() -> None:
         (0.1, [0.3, -0.1], (0.05, 0.15), "seeds disagree"),
         (0.0, [0.1, -0.1], (-0.009, 0.009), "equal"),
         (0.02, [0.02, 0.02], (-0.1, 0.14), "cannot tell"),
+        (-0.02, [-0.02, -0.02], (-0.1, 0.005), "cannot tell"),
+        (0.02, [0.02, 0.02], (-0.005, 0.1), "cannot tell"),
     ],
 )
 def test_the_verdict(

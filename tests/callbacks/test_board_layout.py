@@ -42,6 +42,8 @@ LOGGED = [
     "throughput/tokens_per_second",
     "throughput/fraction_of_matrix_rate",
     "embedding/kept_similarity",
+    "embedding/pairs_spearman",
+    "train/protection",
     "embedding/mean_cosine",
     "embedding/neighbour_purity/topic",
     "embedding/neighbour_purity/topic_by_chance",

@@ -1,10 +1,12 @@
+import logging
 import re
+import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from lit_mtl.callbacks.console import (
     ConsoleReport,
@@ -137,11 +139,13 @@ def test_a_time_is_said_in_a_unit_that_fits(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-def lines_of(report: ConsoleReport, data: SentimentDataModule, backbone: Path) -> None:
+def lines_of(
+    report: ConsoleReport, data: SentimentDataModule, backbone: Path, *others: Callback
+) -> None:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
-        callbacks=[report],
+        callbacks=[report, *others],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -171,6 +175,26 @@ def test_the_line_of_progress_has_the_losses_and_is_gone_before_anything_else_is
     assert drawn.count("val: batch 1 of 1\r") == 2
     assert all(len(line) <= 80 for line in drawn)
     assert "\r" not in out
+
+
+def test_a_stage_is_announced_where_the_line_of_progress_was(
+    data: SentimentDataModule,
+    tiny_bert: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("lit_mtl.callbacks.console._EVERY", 0.0)
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    filters, handler = list(logger.filters), logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    stages = [Stage(name="probe", freeze=("backbone",), until_step=3), Stage(name="all")]
+    try:
+        lines_of(ConsoleReport(live=True), data, tiny_bert, StagedFreezing(stages))
+    finally:
+        logger.removeHandler(handler)
+    drawn = capsys.readouterr().err.split("\r\033[K")
+    assert any(part.startswith("Stage 'all'") for part in drawn), "at the begin of an empty line"
+    assert logger.filters == filters, "nothing is left behind"
 
 
 def test_detail_adds_every_metric_of_each_validation(

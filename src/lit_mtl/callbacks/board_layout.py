@@ -66,6 +66,8 @@ def scalar_layout(tasks: dict[str, Task]) -> Layout:
         },
         "embedding": {
             "similarities kept of before the training": _lines("embedding/kept_similarity$"),
+            "pairs ranked as people do": _lines("embedding/pairs_spearman$"),
+            "distance from the base, without its weight": _lines("train/protection$"),
             "mean cosine of two sentences": _lines("embedding/mean_cosine$"),
             "nearest sentence has the same label": _lines("embedding/neighbour_purity/.*"),
         },
@@ -80,14 +82,8 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         if isinstance(callback, StagedFreezing)
         for stage in callback.stages
     ]
-    ingredients = {
-        option: getattr(callback, name)
-        for option, (kind, name, off) in _INGREDIENTS.items()
-        for callback in getattr(trainer, "callbacks", [])
-        if isinstance(callback, kind) and getattr(callback, name) != off
-    }
     values: dict[str, object] = {
-        **ingredients,
+        **_ingredients(trainer),
         "model.backbone": module.backbone_name,
         **{f"model.{name}": value for name, value in asdict(module.rates).items()},
         **{f"model.{name}": value for name, value in asdict(module.architecture).items()},
@@ -115,6 +111,16 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         name: value if isinstance(value, int | float) else str(value)
         for name, value in values.items()
         if value is not None
+    }
+
+
+def _ingredients(trainer: Trainer) -> dict[str, object]:
+    """The options of those that are on."""
+    return {
+        option: getattr(callback, name)
+        for option, (kind, name, off) in _INGREDIENTS.items()
+        for callback in getattr(trainer, "callbacks", [])
+        if isinstance(callback, kind) and getattr(callback, name) != off
     }
 
 

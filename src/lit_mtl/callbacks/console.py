@@ -1,5 +1,6 @@
 """What a run prints: data, model, plan and rates before the first step, a line a validation."""
 
+import logging
 import shutil
 import sys
 import time
@@ -20,6 +21,9 @@ from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.param_groups import group_rows
 
+_ANNOUNCING = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+"""What callbacks say in the middle of an epoch, such as that a stage begins."""
+
 _EVERY = 0.2
 """Seconds from one drawing of the line of progress to the next."""
 
@@ -36,6 +40,17 @@ class ConsoleReport(Callback):
         self._live, self._detail = live, detail
         self._begun = (0.0, 0)
         self._drawn = 0.0  # when; 0 if no line stands there
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the line away before anything is announced over its beginning."""
+        if self._live:
+            _ANNOUNCING.addFilter(self._announced)
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The fit announces nothing more."""
+        _ANNOUNCING.removeFilter(self._announced)
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,6 +103,7 @@ class ConsoleReport(Callback):
     ) -> None:
         """Leave the line to what is said of the exception."""
         self._clear()
+        self.on_fit_end(trainer, pl_module)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,6 +159,10 @@ class ConsoleReport(Callback):
         sys.stderr.write(f"\r\033[K{printable(text)[:width]}\r")
         sys.stderr.flush()
         self._drawn = time.perf_counter()
+
+    def _announced(self, record: logging.LogRecord) -> bool:
+        self._clear()
+        return True
 
     def _clear(self) -> None:
         if self._drawn:

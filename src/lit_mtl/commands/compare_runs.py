@@ -133,15 +133,7 @@ def planned(
                 parts += [f"seed_{seed}", *([f"fold_{fold}"] if folds > 1 else [])]
                 name = re.sub(r"[^\w.-]", "_", "-".join(parts))
                 folder = output / "runs" / f"{name}-{hashlib.sha256(made_of).hexdigest()[:8]}"
-                full["trainer"]["logger"] = {
-                    "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-                    "init_args": {
-                        "save_dir": str(folder.parent),
-                        "name": "",
-                        "version": folder.name,
-                        "default_hp_metric": False,
-                    },
-                }
+                full["trainer"]["logger"] = _logger(folder)
                 runs.append(
                     Run(
                         variant=variant,
@@ -153,6 +145,15 @@ def planned(
                     )
                 )
     return runs
+
+
+def _logger(folder: Path) -> Settings:
+    """A logger whose run lies in just this folder."""
+    arguments = {"save_dir": str(folder.parent), "name": "", "version": folder.name}
+    return {
+        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "init_args": {**arguments, "default_hp_metric": False},
+    }
 
 
 def alone(settings: Settings, task: str, feeds: Sequence[Feed]) -> Settings:

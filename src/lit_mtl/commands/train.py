@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -128,9 +129,8 @@ class LitMTLCLI(LightningCLI):
         parser.add_lightning_class_args(HeadInit, "head_init")
         parser.add_lightning_class_args(EmbeddingProtection, "protection")
         parser.add_lightning_class_args(PairSimilarity, "pairs")
-        parser.add_lightning_class_args(
-            AveragedWeights, "averaging"
-        )  # behind what runs the network
+        # behind all that runs the network in a validation
+        parser.add_lightning_class_args(AveragedWeights, "averaging")
         parser.add_lightning_class_args(Checkpointing, "checkpoint")
         parser.add_lightning_class_args(Dashboards, "dashboards")
         parser.set_defaults(
@@ -274,11 +274,8 @@ class LitMTLCLI(LightningCLI):
         corpus = self.datamodule.corpus
         if corpus is None or "test" not in self.model.row_ids:
             return None
-        source_of = corpus.source_of("test")
-        return {
-            name: [corpus.sources[source_of[row]] for row in rows.tolist()]
-            for name, rows in self.model.row_ids["test"].items()
-        }
+        names = np.array(corpus.sources)[corpus.source_of("test")]
+        return {name: names[rows].tolist() for name, rows in self.model.row_ids["test"].items()}
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from lit_mtl.model.cpu_dropout import functional_attention, functional_dropout
 from lit_mtl.model.row_gradients import embedding
 
-_REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
+REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     functional.dropout: functional_dropout,
     functional.embedding: embedding,
     functional.scaled_dot_product_attention: functional_attention,
@@ -48,4 +48,4 @@ class _Replacing(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call what stands in its place, or what was called."""
-        return _REPLACED.get(func, func)(*args, **(kwargs or {}))
+        return REPLACED.get(func, func)(*args, **(kwargs or {}))
