@@ -203,6 +203,37 @@ def test_two_processes_protect_the_embedding_as_one(arguments: list[str], tmp_pa
     assert any(not torch.equal(value, plain[0][name]) for name, value in one[0].items())
 
 
+def test_two_processes_learn_loss_weights_as_one(arguments: list[str], tmp_path: Path) -> None:
+    """Also while the model is wrapped anew, with stages in which the network rests as a whole."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(RESTING)
+    learned = [*arguments, f"--config={plan}", "--model.loss_balancing=uncertainty"]
+    learned += ["--trainer.max_epochs=3"]
+    two, _ = fit(tmp_path / "two", learned, *TWO, "--data.batch_size=4")
+    one, _ = fit(tmp_path / "one", learned, "--data.batch_size=8")
+    for name, value in one[0].items():
+        assert torch.equal(two[0][name], two[1][name]), name
+        torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
+    ends = [
+        torch.load(
+            tmp_path / name / "lightning_logs/runs/version_0/checkpoints/last.ckpt",
+            weights_only=True,
+        )["loss_log_variances"]
+        for name in ("two", "one")
+    ]
+    torch.testing.assert_close(ends[0], ends[1], atol=1e-12, rtol=0)
+    assert all(value.abs() > 1e-3 for value in ends[0].values())
+
+
+RESTING = """
+freezing:
+  stages:
+    - {name: heads, freeze: [backbone, projection], until_epoch: 1}
+    - {name: nothing, freeze: [all], until_epoch: 2}
+    - {name: all}
+"""
+
+
 def test_two_processes_begin_and_end_with_fitted_layers_as_one(
     arguments: list[str], tmp_path: Path
 ) -> None:

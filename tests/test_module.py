@@ -15,7 +15,7 @@ from lit_mtl.data.datamodule import DEFAULT_TASKS, Batch, SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import scalars
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
-from lit_mtl.tasks import Classification, Regression
+from lit_mtl.tasks import Classification, Regression, RegressionWithSpread
 from lit_mtl.tasks.base import Task
 from tests.callbacks.test_staged_freezing import KeepEpoch
 from tests.conftest import EXAMPLE_FILES, example_data
@@ -90,9 +90,9 @@ def fit_one(module: MultiTaskModule, batch: Batch, folder: Path, recorder: Recor
     trainer(folder, recorder, max_steps=1).fit(module, loader)
 
 
-def record_step(tiny_bert: Path, tmp_path: Path, batch: Batch) -> Recorder:
+def record_step(tiny_bert: Path, tmp_path: Path, batch: Batch, **options: Any) -> Recorder:
     seed_everything(0)
-    module, recorder = MultiTaskModule(str(tiny_bert)), Recorder()
+    module, recorder = MultiTaskModule(str(tiny_bert), **options), Recorder()
     module.build(TASKS)
     fit_one(module, batch, tmp_path, recorder)
     return recorder
@@ -137,6 +137,89 @@ def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(
     error = (heads["score"][[1, 2], 0] - torch.tensor([-1.0, 0.5])).square().mean()
     fit_one(module, batch, tmp_path, recorder)
     assert recorder.loss == pytest.approx((0.5 * entropy + 2.0 * error).item())
+
+
+LEARNED: dict[str, Any] = {"loss_balancing": "uncertainty"}
+LOG_VARIANCES = "uncertainty.log_variances"
+
+
+def test_learned_weights_begin_with_the_step_of_the_static_ones(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    batch = one_batch(labelled=SOME)
+    static = record_step(tiny_bert, tmp_path, batch)
+    learned = record_step(tiny_bert, tmp_path, batch, **LEARNED)
+    assert learned.gradients.pop(LOG_VARIANCES).all()
+    assert learned.gradients.keys() == static.gradients.keys()
+    for name, gradient in static.gradients.items():
+        assert torch.equal(gradient, learned.gradients[name]), name
+
+
+def test_a_batch_without_labelled_rows_leaves_a_tasks_learned_weight_alone(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    recorder = record_step(tiny_bert, tmp_path, one_batch(labelled=NONE), **LEARNED)
+    score, sentiment = recorder.gradients[LOG_VARIANCES]
+    assert sentiment == 0
+    assert score != 0
+
+
+def test_a_loss_with_a_variance_of_its_own_keeps_its_weight(tiny_bert: Path) -> None:
+    spread = RegressionWithSpread(low=-4, high=4, center=0.0, scale=1.0, weight=0.3)
+    module = MultiTaskModule(str(tiny_bert), **LEARNED)
+    module.build({**TASKS, "ratings": spread})
+    assert module.uncertainty is not None
+    assert module.uncertainty.names == ["score", "sentiment"]
+    module.uncertainty.restore({"score": torch.tensor(1.0), "sentiment": torch.tensor(-1.0)})
+    found = {name: float(weight) for name, weight in module.weights_in_force().items()}
+    assert found == pytest.approx(
+        {"sentiment": 2.71828, "score": 0.367879, "ratings": 0.3}, rel=1e-5
+    )
+    alone = MultiTaskModule(str(tiny_bert), **LEARNED)
+    alone.build({"ratings": spread})
+    assert alone.uncertainty is None
+    assert "loss_weights/no_decay" not in [group["name"] for group in alone.param_groups()]
+
+
+def test_a_task_of_weight_zero_leaves_its_learned_weight_where_it_was(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    data = datamodule(tiny_bert, tasks={**DEFAULT_TASKS, "sentiment": Classification(weight=0)})
+    module = MultiTaskModule(str(tiny_bert), **LEARNED)
+    trainer(tmp_path).fit(module, datamodule=data)
+    assert module.uncertainty is not None
+    learned = module.uncertainty.variances()
+    assert learned["sentiment"] == 0
+    assert learned["score"] != 0
+    assert module.weights_in_force()["sentiment"] == 0
+
+
+def test_checkpoints_with_and_without_learned_weights_load_into_each_other(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """To measure; to train on, the other way to weigh is refused."""
+    for own, other in (("static", "uncertainty"), ("uncertainty", "static")):
+        path, runner = tmp_path / f"{own}.ckpt", trainer(tmp_path)
+        module = MultiTaskModule(str(tiny_bert), loss_balancing=own)  # type: ignore[arg-type]
+        runner.fit(module, datamodule=datamodule(tiny_bert))
+        runner.save_checkpoint(path)
+        assert not [name for name in module.state_dict() if not name.startswith("_network.")]
+        changed = MultiTaskModule(str(tiny_bert), loss_balancing=other)  # type: ignore[arg-type]
+        with pytest.raises(
+            ConfigError, match=rf"another loss_balancing: {own}; this run has {other}"
+        ):
+            trainer(tmp_path).fit(
+                changed, datamodule=datamodule(tiny_bert), ckpt_path=path, weights_only=True
+            )
+        trainer(tmp_path).validate(
+            changed, datamodule=datamodule(tiny_bert), ckpt_path=path, weights_only=True
+        )
+        state = module.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in changed.state_dict().items())
+        again = MultiTaskModule.load_from_checkpoint(path, weights_only=True, **LEARNED)
+        assert again.uncertainty is not None
+        kept = {} if module.uncertainty is None else module.uncertainty.variances()
+        assert kept == {name: again.uncertainty.variances()[name] for name in kept}
 
 
 def test_every_parameter_gets_a_gradient_and_moves(tiny_bert: Path, tmp_path: Path) -> None:

@@ -26,14 +26,23 @@ from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, measure, scal
 from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import Architecture, MultiTaskModel, Output
 from lit_mtl.model.pooling import PoolingName
-from lit_mtl.optim.loss_balancing import labelled_mean, weighted_sum
-from lit_mtl.optim.param_groups import Rates, build_param_groups
+from lit_mtl.optim.loss_balancing import (
+    Balancing,
+    UncertaintyWeights,
+    check_balancing,
+    labelled_mean,
+    weighted_sum,
+)
+from lit_mtl.optim.param_groups import LOSS_WEIGHTS, Place, Rates, build_param_groups
 from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay, courses_of
 from lit_mtl.pretrained import load_tokenizer, pack_tokenizer, unpack_tokenizer
 from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"
 """The key that selects the best checkpoint and stops early; see `evaluation.selection`."""
+
+_UNCERTAINTY = "loss_log_variances"
+"""Key of a checkpoint under which it has them, if the weights of the losses were learned."""
 
 
 class Shared(NamedTuple):
@@ -82,6 +91,8 @@ class MultiTaskModule(LightningModule):
         schedule: course of the learning rate after it: `linear` or `cosine` to 0, or `constant`.
         compile_layers: whether the backbone's layers are compiled; on the CPU this takes a C++
             compiler. See `Backbone.compile_layers`.
+        loss_balancing: `static`: the losses are summed with the tasks' own weights. `uncertainty`:
+            with these times weights that the training finds; see `UncertaintyWeights`.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class MultiTaskModule(LightningModule):
         warmup_fraction: float = 0.1,
         schedule: Shape = "linear",
         compile_layers: bool = False,
+        loss_balancing: Balancing = "static",
     ) -> None:
         super().__init__()
         self.backbone_name = backbone
@@ -121,6 +133,8 @@ class MultiTaskModule(LightningModule):
         self.warmup_fraction = warmup_fraction
         self.schedule: Shape = schedule
         self.compile_layers = compile_layers
+        self.loss_balancing = check_balancing(loss_balancing)
+        self.uncertainty: UncertaintyWeights | None = None
         self.results: dict[str, dict[str, TaskResult]] = {}
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
         # what the frozen layers give for each row of a split, while the training may read it
@@ -181,6 +195,9 @@ class MultiTaskModule(LightningModule):
 
     def _use(self, network: MultiTaskModel) -> None:
         self._network = network
+        weighed = [name for name, task in network.tasks.items() if not task.learns_variance]
+        if self.loss_balancing == "uncertainty" and weighed:
+            self.uncertainty = UncertaintyWeights(weighed)
         if self.compile_layers:
             network.encoder.backbone.compile_layers()
 
@@ -208,11 +225,18 @@ class MultiTaskModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One forward pass for all heads; each task's loss on its labelled rows."""
         embedding, heads = self._outputs_of(batch, "train")
-        losses = {name: self._task_loss(name, heads[name], batch) for name in self.tasks}
+        counts = {name: self._mean_count(batch["labelled"][name]) for name in self.tasks}
+        losses = {
+            name: self._task_loss(name, heads[name], batch, count) for name, count in counts.items()
+        }
         self.shared = Shared(embedding, losses)
-        loss = weighted_sum(losses, weights=self.network.loss_weights)
+        weights = self.network.loss_weights
+        if self.uncertainty is None:
+            loss = weighted_sum(losses, weights=weights)
+        else:
+            loss = self.uncertainty(losses, weights=weights, counts=counts)
         terms = {
-            name: self._mean(term.row_loss(embedding, batch["row_id"]))
+            name: self._row_mean(term.row_loss(embedding, batch["row_id"]))
             for name, term in self.regularizers.items()
         }
         for name, value in terms.items():
@@ -261,7 +285,19 @@ class MultiTaskModule(LightningModule):
     def param_groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, from the heads down; every parameter is in exactly one."""
         network = self.network
-        return build_param_groups(network, places=network.places(), rates=self.rates)
+        groups = build_param_groups(network, places=network.places(), rates=self.rates)
+        if self.uncertainty is None:
+            return groups
+        places = {name: Place(LOSS_WEIGHTS, -1) for name, _ in self.uncertainty.named_parameters()}
+        return build_param_groups(self.uncertainty, places=places, rates=self.rates) + groups
+
+    def weights_in_force(self) -> dict[str, Tensor | float]:
+        """The factor of each task's loss now: the static weight, times the learned one if there is one."""
+        factors = {} if self.uncertainty is None else self.uncertainty.factors()
+        return {
+            name: factors[name].detach() * weight if name in factors else weight
+            for name, weight in self.network.loss_weights.items()
+        }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW over all parameters with layer-wise rates, warm-up and decay at every step."""
@@ -304,6 +340,9 @@ class MultiTaskModule(LightningModule):
             "pretrained": self.pretrained,
             "tokenizer": pack_tokenizer(self.tokenizer),
         }
+        if self.loss_balancing == "uncertainty":
+            own = self.uncertainty
+            checkpoint[_UNCERTAINTY] = {} if own is None else own.variances()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild the network, or refuse a checkpoint of another one.
@@ -314,8 +353,15 @@ class MultiTaskModule(LightningModule):
         spec = checkpoint.get(SPEC_KEY)
         if spec is None:
             raise ConfigError(f"Not a checkpoint of lit_mtl: it has no entry {SPEC_KEY!r}")
-        if self._network is None:
+        fresh = self._network is None
+        if fresh:
             self.restore(spec)
+        elif self.trainer.training:
+            found = "uncertainty" if _UNCERTAINTY in checkpoint else "static"
+            _refuse_change("loss_balancing", found, self.loss_balancing)
+        if self.uncertainty is not None and _UNCERTAINTY in checkpoint:
+            self.uncertainty.restore(checkpoint[_UNCERTAINTY])
+        if fresh:
             return
         self.network.check_state(
             {
@@ -374,18 +420,21 @@ class MultiTaskModule(LightningModule):
         prefix = cached.rows(batch["row_id"])
         return self.network.from_prefix(prefix, mask, layers=cached.layers)
 
-    def _task_loss(self, name: str, output: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of a task's labelled rows, over all devices."""
+    def _task_loss(self, name: str, output: Tensor, batch: Batch, count: Tensor) -> Tensor:
+        """Mean loss of a task's labelled rows, over all devices, whose mean count is given."""
         labelled = batch["labelled"][name]
         row_loss = self.tasks[name].row_loss(output[labelled], batch["targets"][name][labelled])
-        return self._mean(row_loss, labelled)
+        return labelled_mean(row_loss, count=count)
 
-    def _mean(self, row_loss: Tensor, labelled: Tensor | None = None) -> Tensor:
-        """Mean of rows' losses, those of the labelled rows or of all, over all devices."""
-        counted = torch.ones_like(row_loss) if labelled is None else labelled
+    def _row_mean(self, row_loss: Tensor) -> Tensor:
+        """Mean of all rows' losses, over all devices."""
+        return labelled_mean(row_loss, count=self._mean_count(torch.ones_like(row_loss)))
+
+    def _mean_count(self, counted: Tensor) -> Tensor:
+        """Rows that are counted, as their mean over all devices."""
         count = self.trainer.strategy.reduce(counted.sum().float(), reduce_op="mean")
         assert isinstance(count, Tensor)
-        return labelled_mean(row_loss, count=count)
+        return count
 
     def _log_step(
         self,
@@ -400,6 +449,9 @@ class MultiTaskModule(LightningModule):
             self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), batch_size=rows)
+        if self.uncertainty is not None:
+            for name, weight in self.weights_in_force().items():
+                self.log(f"train/{name}/loss_weight", weight, batch_size=rows)
         # on the processor, where it is known: a number would be sent to the device and waited for
         padding = torch.tensor(1 - batch["tokens"] / batch["input_ids"].numel(), device="cpu")
         self.log("train/padding", padding, batch_size=rows)

@@ -25,6 +25,7 @@ LOGGED = [
     "train/topic/loss",
     "train/price/loss",
     "train/topic/weighted_loss",
+    "train/topic/loss_weight",
     "train/padding",
     "val/selection",
     "val/loss",
@@ -93,10 +94,14 @@ def test_settings_are_named_as_their_options(tiny_bert: Path) -> None:
     assert "trainer.gradient_clip_val" not in found
     assert found["projection_init.method"] == "pca"
     assert found["averaging.decay"] == 0.9
-    assert not {"head_init.method", "protection.weight"} & set(found), "they are off"
+    off = {"head_init.method", "protection.weight", "model.loss_balancing"}
+    assert not off & set(found), "they are off"
     options = {option.name.removeprefix("--") for option in options_of("fit")}
     known = {name for name in found if not name.startswith("tasks.")} - {"processes"}
     assert known <= options
+    learned = MultiTaskModule(str(tiny_bert), loss_balancing="uncertainty")
+    learned.build(TASKS)
+    assert hyperparameters(trainer, learned)["model.loss_balancing"] == "uncertainty"
 
 
 def test_runs_are_compared_by_every_metric() -> None:

@@ -72,6 +72,13 @@ VARIANTS = {
         "--projection_init.method=pca",
         "--model.embedding_dim=16",
     ],
+    "learned loss weights": [
+        "--config=stages.yaml",
+        "--model.loss_balancing=uncertainty",
+        "--head_init.method=fitted",
+        "--protection.weight=1",
+        "--averaging.decay=0.7",
+    ],
 }
 
 

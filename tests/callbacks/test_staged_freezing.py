@@ -335,6 +335,39 @@ def test_a_wholly_frozen_run_reports_and_changes_nothing(tiny_bert: Path) -> Non
     assert trainer.callback_metrics["stage/trainable_parameters"] == 0
 
 
+class LearnedWeights(Callback):
+    """Keeps the learned log-variances after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        assert pl_module.uncertainty is not None
+        self.steps.append(pl_module.uncertainty.log_variances.detach().clone())
+
+
+def test_learned_loss_weights_rest_while_the_whole_network_does_and_only_then(
+    tiny_bert: Path,
+) -> None:
+    stages = [
+        Stage(name="heads", freeze=("backbone", "projection"), until_step=3),
+        Stage(name="nothing", freeze=("all",), until_step=6),
+        Stage(name="all"),
+    ]
+    learned = LearnedWeights()
+    module = MultiTaskModule(str(tiny_bert), lr=1e-3, loss_balancing="uncertainty")
+    trainer_of(stages, learned, max_epochs=2).fit(module, datamodule=example_data(tiny_bert))
+    moves = [
+        not torch.equal(one, other)
+        for one, other in zip(learned.steps, learned.steps[1:], strict=False)
+    ]
+    assert learned.steps[0].all()
+    assert moves == [True, True, *[False] * 3, *[True] * 4]
+
+
 def test_a_frozen_head_teaches_the_encoder_and_a_task_of_weight_zero_does_not(
     tiny_bert: Path,
 ) -> None:

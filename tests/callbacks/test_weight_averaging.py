@@ -60,6 +60,24 @@ def test_the_average_has_its_closed_form_and_the_training_does_not_see_it(tiny_b
     assert not equal(end, states.states[-1])
 
 
+def test_it_averages_the_network_alone_where_loss_weights_are_learned(tiny_bert: Path) -> None:
+    """They stand between the network's parameters and its buffers, which are paired by position."""
+    learned, plain, states = {"loss_balancing": "uncertainty"}, States(), States()
+    without, _ = fitted(tiny_bert, plain, model=learned)
+    module, _ = fitted(tiny_bert, AveragedWeights(DECAY), states, model=learned)
+    for one, other in zip(plain.states, states.states, strict=True):
+        assert equal(one, other)
+    assert_close(module.network.state_dict(), closed_form(states.states, len(states.states)))
+    for one_buffer, other_buffer in zip(
+        module.network.buffers(), without.network.buffers(), strict=True
+    ):
+        assert torch.equal(one_buffer, other_buffer)
+    assert module.uncertainty is not None
+    assert without.uncertainty is not None
+    assert module.uncertainty.variances() == without.uncertainty.variances()
+    assert module.uncertainty.log_variances.all()
+
+
 def test_a_decay_of_0_is_training_without(tiny_bert: Path) -> None:
     plain, states = States(), States()
     fitted(tiny_bert, plain)

@@ -1,6 +1,7 @@
 """The Trainer's commands as a user gives them, in this process."""
 
 import json
+import math
 import shlex
 import shutil
 from pathlib import Path
@@ -127,6 +128,40 @@ def test_a_checkpoint_is_continued_by_the_same_settings_only(
         words += [*stop, change] if "callbacks" in change else [change]
         assert lit_mtl("fit", *words) == 2, change
         assert message in capsys.readouterr().err, change
+
+
+def test_learned_loss_weights_are_shown_kept_and_not_exported(
+    lit_mtl: Run, fit_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*fit_arguments, "--model.loss_balancing=uncertainty"]
+    assert lit_mtl("fit", *words) == 0
+    printed = capsys.readouterr().out
+    (row,) = [line for line in printed.splitlines() if line.startswith("loss_weights")]
+    assert row.split() == ["loss_weights", "-1", "2", "2", "0.01"]
+    scalars, folder = scalars_of(RUNS / "version_0"), RUNS / "version_0" / "checkpoints"
+    kept = torch.load(folder / "last.ckpt", weights_only=True)
+    for task in ("sentiment", "score"):
+        weights = [value for _, value in scalars[f"train/{task}/loss_weight"]]
+        assert weights[0] == 1.0
+        assert len({*weights}) == len(weights) == 10
+        losses, weighted = scalars[f"train/{task}/loss"], scalars[f"train/{task}/weighted_loss"]
+        expected = [loss * weight for (_, loss), weight in zip(losses, weights, strict=True)]
+        assert [value for _, value in weighted] == pytest.approx(expected, rel=1e-5)
+        last = math.exp(-kept["loss_log_variances"][task])
+        # after the last step; that one is at the end of the schedule
+        assert last == pytest.approx(weights[-1], abs=2e-3)
+    assert lit_mtl("export", "--ckpt_path", folder / "best.ckpt", "--output", "out") == 0
+    exported, best = load("out").network.state_dict(), load_checkpoint(folder / "best.ckpt").network
+    assert same(best.state_dict(), exported)
+    data = [word for word in fit_arguments if word.startswith("--data.")]
+    assert lit_mtl("test", *data, "--ckpt_path", folder / "best.ckpt") == 0
+    capsys.readouterr()
+    assert lit_mtl("fit", *fit_arguments, "--ckpt_path=auto") == 2
+    message = "another loss_balancing: uncertainty; this run has static"
+    assert message in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(SystemExit, match="2"):
+        lit_mtl("fit", *fit_arguments, "--model.loss_balancing=gradnorm")
+    assert "['static', 'uncertainty']. Got value: gradnorm" in capsys.readouterr().err
 
 
 def test_without_a_logger_nothing_is_written_beside_the_checkpoints(

@@ -10,7 +10,8 @@ from torch import nn
 from torch.optim import AdamW
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.optim.param_groups import Place, Rates, build_param_groups, group_rows
+from lit_mtl.optim.loss_balancing import UncertaintyWeights
+from lit_mtl.optim.param_groups import LOSS_WEIGHTS, Place, Rates, build_param_groups, group_rows
 
 LAYERS = 3
 
@@ -180,6 +181,14 @@ def test_every_parameter_moves_equal_valued_norms_included() -> None:
     optimizer.step()
     still = [name for name, parameter in model.named_parameters() if parameter.equal(before[name])]
     assert still == []
+
+
+def test_learned_loss_weights_have_a_rate_of_their_own_and_no_decay() -> None:
+    for rates in (RATES, Rates(lr=1e-6, weight_decay=0.5)):
+        balance = UncertaintyWeights(["score", "sentiment"])
+        places = {"log_variances": Place(LOSS_WEIGHTS, -1)}
+        rows = group_rows(build_param_groups(balance, places=places, rates=rates))
+        assert rows == [("loss_weights/no_decay", -1, 2, 2, 1e-2, 0.0)]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def scalar_layout(tasks: dict[str, Task]) -> Layout:
             "learning rate": _lines("lr/.*/decay$"),
             "stage": _lines("stage/index$"),
             "trainable parameters": _lines("stage/trainable_parameters$"),
+            "learned weight of a task's loss": _lines("train/.*/loss_weight$"),
         },
         "speed": {
             "share of padding": _lines("train/padding$"),
@@ -89,6 +90,7 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         **{f"model.{name}": value for name, value in asdict(module.architecture).items()},
         "model.warmup_fraction": module.warmup_fraction,
         "model.schedule": module.schedule,
+        "model.loss_balancing": None if module.uncertainty is None else module.loss_balancing,
         "freezing.stages": ", ".join(stages) or "none",
         "trainer.max_epochs": trainer.max_epochs,
         "trainer.max_steps": trainer.max_steps,

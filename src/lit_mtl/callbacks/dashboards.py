@@ -92,7 +92,7 @@ class Dashboards(Callback):
         module = _module(pl_module)
         if writer is None or module.shared is None or not self._is_due(trainer):
             return
-        (embedding, losses), weights = module.shared, module.network.loss_weights
+        (embedding, losses), weights = module.shared, _weights(module)
         step = _step(trainer)
         for name, value in losses.items():
             writer.add_scalar(
@@ -132,9 +132,10 @@ class Dashboards(Callback):
         module = _module(pl_module)
         if trainer.state.fn == TrainerFn.FITTING:
             self._undrawn = True
+            weights = _weights(module)
             for name, result in module.results["val"].items():
                 if result["loss"] is not None:
-                    loss = result["loss"] * module.network.loss_weights[name]
+                    loss = result["loss"] * weights[name]
                     writer.add_scalar(f"val/{name}/weighted_loss", loss, _step(trainer))
         elif self._trained:
             _tried("the best checkpoint", lambda: self._show_best(trainer, module, writer))
@@ -239,6 +240,10 @@ def _step(trainer: Trainer) -> int:
 def _module(pl_module: LightningModule) -> MultiTaskModule:
     assert isinstance(pl_module, MultiTaskModule), "the callback belongs to a MultiTaskModule"
     return pl_module
+
+
+def _weights(module: MultiTaskModule) -> dict[str, float]:
+    return {name: float(weight) for name, weight in module.weights_in_force().items()}
 
 
 def _datamodule(trainer: Trainer) -> SentimentDataModule | None:

@@ -25,6 +25,7 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_prefix, frozen_sets, hole, starved
+from lit_mtl.optim.loss_balancing import UncertaintyWeights
 from lit_mtl.optim.schedules import courses_of
 
 
@@ -209,8 +210,9 @@ class StagedFreezing(Callback):
         for course in courses_of(_scheduler(trainer)):
             course.scale = self.stage.lr_scale
         _refresh_rates(trainer)
-        _rewrap(trainer)
         self._trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        _let_learn(pl_module, self._trainable > 0)
+        _rewrap(trainer)
         rank_zero_info(
             f"{self.stage}: {self._trainable:,} trainable parameters from step {trainer.global_step}"
         )
@@ -249,6 +251,15 @@ def network_of(pl_module: LightningModule) -> MultiTaskModel:
     network = getattr(pl_module, "network", None)
     assert isinstance(network, MultiTaskModel), "the callback belongs to a MultiTaskModule"
     return network
+
+
+def _let_learn(pl_module: LightningModule, learns: bool) -> None:
+    """Learned weights of the losses rest while the whole network does, and learn otherwise."""
+    uncertainty = getattr(pl_module, "uncertainty", None)
+    if isinstance(uncertainty, UncertaintyWeights):
+        uncertainty.requires_grad_(learns)
+        if not learns:
+            uncertainty.zero_grad()
 
 
 def _refuse_reentrant_checkpointing(network: nn.Module) -> None:

@@ -121,10 +121,19 @@ class AveragedWeights(WeightAveraging):
             {name.removeprefix(f"{_NETWORK}."): value for name, value in own.items()}
         )
 
+    def _swap_models(self, pl_module: Any) -> None:
+        """Of the network alone: the original pairs by position, and the module may have more."""
+        super()._swap_models(network_of(pl_module))  # type: ignore[arg-type]
+
+    def _copy_average_to_current(self, pl_module: Any) -> None:
+        """The same."""
+        super()._copy_average_to_current(network_of(pl_module))  # type: ignore[arg-type]
+
     def _lags(self, pl_module: LightningModule) -> bool:
         """Whether frozen weights are not what the average has of them: they have moved before."""
         assert self._average_model is not None
-        pairs = zip(pl_module.parameters(), self._average_model.parameters(), strict=True)
+        own_ones = network_of(pl_module).parameters()
+        pairs = zip(own_ones, self._average_model.parameters(), strict=True)
         return any(not own.requires_grad and not torch.equal(own, mean) for own, mean in pairs)
 
 

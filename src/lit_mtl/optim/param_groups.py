@@ -5,6 +5,7 @@ lowest of L layers, L + 1 for the embeddings. A backbone parameter of depth d ha
 rate `lr * layer_decay ** d`, the convention of Zhang et al. (2021, "Revisiting Few-sample BERT
 Fine-tuning") and of BEiT. (timm writes the factor to a key that torch schedulers do not read, and
 ELECTRA's original code gives the top layer the decay twice; here the group's `lr` is the true one.)
+Learned weights of the losses stand above the heads, at depth -1, with a rate of their own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +16,21 @@ from torch import nn
 
 from lit_mtl.errors import ConfigError
 
+LOSS_WEIGHTS = "loss_weights"
+"""The part of the log-variances of `UncertaintyWeights`."""
+
+_LOSS_WEIGHTS_LR = 1e-2
+"""Their learning rate: Adam then changes a weight by about one percent a step, whatever `lr` is. At the
+rate of a head it would not get far from 1 before a training ends."""
+
 
 @dataclass(frozen=True)
 class Place:
     """Where a parameter stands in the network.
 
     Args:
-        part: name of the part: `embeddings`, `layer_3`, `projection` or `heads.score`.
+        part: name of the part: `embeddings`, `layer_3`, `projection`, `heads.score` or
+            `loss_weights`.
         depth: distance from the heads.
     """
 
@@ -64,7 +73,9 @@ class Rates:
             )
 
     def of(self, place: Place) -> float:
-        """Learning rate of a part of the network."""
+        """Learning rate of a part of the network, or of the learned weights of the losses."""
+        if place.part == LOSS_WEIGHTS:
+            return _LOSS_WEIGHTS_LR
         multiplier = {
             "projection": self.projection_lr_multiplier,
             "heads": self.head_lr_multiplier,

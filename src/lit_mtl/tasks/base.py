@@ -61,6 +61,10 @@ class Task(ABC):
     reads_label_files: ClassVar[bool] = False
     """Whether the names of `<label>.txt` files are targets of this kind."""
 
+    learns_variance: ClassVar[bool] = False
+    """Whether the loss has a learned variance in it, and so may be negative. It then keeps its weight
+    where those of other tasks are learned."""
+
     def __post_init__(self) -> None:
         """Refuse a negative weight, which would reward errors."""
         if not self.weight >= 0:

@@ -60,6 +60,7 @@ class RegressionWithSpread(ScoreTask):
 
     target_columns: ClassVar[tuple[str, ...]] = ("ratings",)
     primary_metric: ClassVar[str] = "pearson"
+    learns_variance: ClassVar[bool] = True
 
     @property
     def output_dim(self) -> int:
