@@ -166,6 +166,7 @@ def test_they_are_kept_by_name_and_are_no_weights_of_the_model() -> None:
     assert kept["a"] == 0.25, "what is kept does not move on"
     other.restore(kept)
     assert other.variances() == kept
+    assert one.names == other.names, "an optimizer keeps its moments by position"
     assert one.state_dict() == {}
     other.load_state_dict({}, strict=True)
 
