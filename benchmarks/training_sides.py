@@ -54,6 +54,7 @@ class Job:
         frozen: selectors of what does not train.
         epochs: how often each training row is seen.
         scratch: an empty folder.
+        seed: of the weights, the order and dropout.
     """
 
     rows: Path
@@ -61,6 +62,7 @@ class Job:
     frozen: Sequence[str]
     epochs: int
     scratch: Path
+    seed: int = 0
 
 
 class Prepared:
@@ -68,8 +70,8 @@ class Prepared:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        torch.manual_seed(0)
-        random.seed(0)
+        torch.manual_seed(job.seed)
+        random.seed(job.seed)
         self.module = MultiTaskModule(job.backbone, lr=LR, warmup_fraction=WARMUP)
         columns = {"sentiment": "sentiment", "score": "score"}
         self.data = SentimentDataModule(
@@ -195,6 +197,7 @@ def _hugging_face(prepared: Prepared, **options: Any) -> None:
         warmup_steps=WARMUP,
         weight_decay=0.01,
         save_strategy="no",
+        seed=prepared.job.seed,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,

@@ -9,7 +9,14 @@ from torch.distributed import destroy_process_group, init_process_group
 
 from lit_mtl.data.batching import evaluation_batches
 from lit_mtl.evaluation import SplitOutputs, TaskResult, measure, scalars, selection
-from lit_mtl.tasks import Classification, Multilabel, Ordinal, Regression, RegressionWithSpread
+from lit_mtl.tasks import (
+    Classification,
+    Multilabel,
+    Ordinal,
+    RatingDistribution,
+    Regression,
+    RegressionWithSpread,
+)
 from lit_mtl.tasks.base import Task
 from tests.processes import context, ended
 
@@ -109,6 +116,7 @@ KINDS: tuple[Task, ...] = (
     SCORE,
     Multilabel(labels=("a", "b", "c")),
     RegressionWithSpread(low=-4, high=4),
+    RatingDistribution(low=-4, high=4),
     Ordinal(low=-4, high=4),
 )
 
@@ -123,6 +131,8 @@ def split_of_size(
         target = (target > 0).to(task.target_dtype)
     elif task.kind == "regression_with_spread":
         target[:, 1:] = target[:, 1:].abs().ceil()
+    elif task.kind == "rating_distribution":
+        target = target.abs().ceil()
     target = target.to(task.target_dtype)
     # of the small splits only the last row is labelled, so one rank has none for the task
     labelled = torch.arange(size) == size - 1 if size < 5 else torch.arange(size) % 3 > 0

@@ -23,16 +23,16 @@ from tests.pages import config_block
 from tests.runs import run_folder
 from tests.test_ddp import TWO, fit, split_of
 
-COLUMNS = ("text", "topic", "aspects", "price", "ratings", "stars")
+COLUMNS = ("text", "topic", "aspects", "price", "ratings", "votes", "stars")
 
 ROWS: list[tuple[str, ...]] = [
-    ("", "plot|actors", "12.5", "4|5|3", ""),
-    ("film", "", "3", "", "1"),
-    ("", '["music"]', "", "[2, 2.5]", "5"),
-    ("book", "[]", "", "3", "2"),
-    ("film", "actors", "0.5", "", "4"),
-    ("", "", "7", "", "3"),
-    ("", "music|plot", "", "1|5", ""),
+    ("", "plot|actors", "12.5", "4|5|3", "5|5|4", ""),
+    ("film", "", "3", "", "", "1"),
+    ("", '["music"]', "", "[2, 2.5]", "", "5"),
+    ("book", "[]", "", "3", "[1, 1, 5]", "2"),
+    ("film", "actors", "0.5", "", "3", "4"),
+    ("", "", "7", "", "", "3"),
+    ("", "music|plot", "", "1|5", "2|3", ""),
 ]
 """Targets by column; each column has gaps."""
 
@@ -54,7 +54,7 @@ def table(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
 def reviews() -> list[tuple[str, ...]]:
     """Twelve of each row, and a sentence that stands in two."""
     rows = [(f"review {n} of {len(ROWS)}", *ROWS[n % len(ROWS)]) for n in range(84)]
-    second = ("", "music", "9.5", "1", "4")
+    second = ("", "music", "9.5", "1", "1", "4")
     return [*rows, (rows[0][0], *second)]
 
 
@@ -62,15 +62,15 @@ def noisy_reviews(count: int) -> list[tuple[str, ...]]:
     """Rows with all targets, which their words say nine times in ten."""
     drawn = Random(0)
     kinds = {
-        "a fine film": ("film", "plot|actors", "12.5", "4|5|3", "5"),
-        "a dull book": ("book", "music", "0.5", "[2, 2.5]", "2"),
+        "a fine film": ("film", "plot|actors", "12.5", "4|5|3", "5|5|4", "5"),
+        "a dull book": ("book", "music", "0.5", "[2, 2.5]", "1|1|2", "2"),
     }
     rows: list[tuple[str, ...]] = []
     for number in range(count):
         words = drawn.choice(list(kinds))
         targets = [
             kinds[words if drawn.random() < 0.9 else drawn.choice(list(kinds))][column]
-            for column in range(5)
+            for column in range(len(COLUMNS) - 1)
         ]
         rows.append((f"{words}, number {number}", *targets))
     return rows
@@ -109,7 +109,7 @@ def test_every_kind_trains_predicts_and_is_reported(
     found = results(tmp_path)
     assert {task["kind"] for task in found["tasks"].values()} == set(KINDS)
     for split in ("val", "test"):
-        for name, column in zip(COLUMNS[1:], range(5), strict=True):
+        for name, column in zip(COLUMNS[1:], range(len(COLUMNS) - 1), strict=True):
             texts = {
                 text for text, *targets in reviews() if targets[column] and split_of(text) == split
             }
@@ -133,12 +133,15 @@ def test_every_kind_trains_predicts_and_is_reported(
     for row, decoded in zip(rows, load_checkpoint(path).predict(sentences), strict=True):
         assert row["stars"]["probabilities"] == pytest.approx(decoded["stars"]["probabilities"])
         assert row["ratings"] == pytest.approx(decoded["ratings"])
+        assert row["votes"]["shares"] == pytest.approx(decoded["votes"]["shares"])
     for row in rows:
         assert set(row) == set(COLUMNS[1:])
         assert row["topic"]["label"] in ("book", "film")
         assert set(row["aspects"]["probabilities"]) == {"actors", "music", "plot"}
         assert 0 <= row["price"]["score"] <= 12.5
         assert row["ratings"]["spread"] > 0
+        assert 1 <= row["votes"]["score"] <= 5
+        assert sum(row["votes"]["shares"].values()) == pytest.approx(1.0)
         assert 1 <= row["stars"]["score"] <= 5
         assert sum(row["stars"]["probabilities"].values()) == pytest.approx(1.0)
         assert row["stars"]["level"] in range(1, 6)
@@ -172,7 +175,7 @@ def test_every_kind_is_calibrated_alike_in_checkpoint_folder_and_graph(
     tasks = json.loads(Path("out/tasks.json").read_bytes())
     for name in ("topic", "aspects", "stars"):
         assert tasks[name]["temperature"] != 1.0
-    for name in ("price", "ratings"):
+    for name in ("price", "ratings", "votes"):
         assert tasks[name]["radius"] > 0
 
     sentences = ["A fine film.", "review 3 of 7", "dull " * 50]
@@ -210,6 +213,7 @@ def test_check_data_describes_every_kind(
     assert found["aspects"]["without_label"] == 12
     assert found["aspects"]["dropped"]["repeated"]["count"] == 1
     assert found["ratings"]["ratings"] == 12 * (3 + 2 + 1 + 2) + 1
+    assert found["votes"]["ratings"] == 12 * (3 + 3 + 1 + 2) + 1
     assert found["stars"]["labels"]["4"] == 13
     assert sum(b["count"] for b in found["price"]["histogram"]) == found["price"]["kept"]
     assert lit_mtl("check-data", *arguments) == 0
@@ -225,6 +229,8 @@ WRONG = [
     ("price", "-1", "range 0 to"),
     ("price", "cheap", "expected a number"),
     ("ratings", "4|6", "range 1 to 5; found 6"),
+    ("votes", "4|6", "ratings from 1 to 5; found 6"),
+    ("votes", "4|2.5", "kind regression_with_spread"),
     ("stars", "2.5", "kind regression"),
 ]
 
@@ -254,7 +260,7 @@ def test_a_label_without_training_rows_is_named(
 ) -> None:
     names = (f"rare {number}" for number in range(99))
     held_out = next(text for text in names if split_of(text) != "train")
-    table(tmp_path / "reviews.csv", [*reviews(), (held_out, "opera", "", "", "", "")])
+    table(tmp_path / "reviews.csv", [*reviews(), (held_out, "opera", *("" for _ in COLUMNS[2:]))])
     assert lit_mtl("groups", "--config", config(tmp_path), *words(steady_bert)) == 65
     assert "reviews.csv: Expected training rows of every label" in (
         error := capsys.readouterr().err
@@ -273,9 +279,9 @@ def test_two_processes_with_few_labelled_rows_learn_what_one_does(
     rows: list[tuple[str, ...]] = []
     for split, most in (("train", 30), ("val", 8), ("test", 8)):
         for number, text in enumerate(by_split[split][:most]):
-            column = number % 5
-            targets = ["", "", "", "", ""]
-            targets[column] = [row[column] for row in ROWS if row[column]][number % 3]
+            turn, column = divmod(number, len(COLUMNS) - 1)
+            targets = ["" for _ in COLUMNS[1:]]
+            targets[column] = [row[column] for row in ROWS if row[column]][turn % 3]
             rows.append((text, *targets))
     arguments = [
         "--config",

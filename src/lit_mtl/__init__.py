@@ -12,6 +12,7 @@ _PUBLIC = {
     "Classification": "lit_mtl.tasks",
     "Multilabel": "lit_mtl.tasks",
     "Ordinal": "lit_mtl.tasks",
+    "RatingDistribution": "lit_mtl.tasks",
     "Regression": "lit_mtl.tasks",
     "RegressionWithSpread": "lit_mtl.tasks",
     "MultiTaskModel": "lit_mtl.model.multitask",

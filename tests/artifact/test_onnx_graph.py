@@ -15,7 +15,14 @@ from lit_mtl.artifact.onnx_graph import GRAPH, open_session, run_session, write_
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.pretrained import load_tokenizer
-from lit_mtl.tasks import Classification, Multilabel, Ordinal, Regression, RegressionWithSpread
+from lit_mtl.tasks import (
+    Classification,
+    Multilabel,
+    Ordinal,
+    RatingDistribution,
+    Regression,
+    RegressionWithSpread,
+)
 from tests.conftest import TINY_BERT
 from tests.model.families import FAMILIES, family_config
 
@@ -30,6 +37,7 @@ def model_of(family: str, **architecture: object) -> TrainedModel:
             "s": Regression(low=-4, high=4, radius=1.0),
             "m": Multilabel(labels=("x", "y"), temperature=3.0),
             "r": RegressionWithSpread(low=-9, high=9, center=1.0, scale=2.0, radius=0.5),
+            "d": RatingDistribution(low=0, high=2, prior=(0.5, 0.3, 0.2), radius=0.5),
             "o": Ordinal(low=1, high=5, temperature=0.5),
         },
         architecture=Architecture(embedding_dim=8, **architecture),  # type: ignore[arg-type]
@@ -84,14 +92,21 @@ def test_a_graph_states_what_every_calibrated_kind_states(tmp_path: Path) -> Non
     spread = 2 * torch.exp(4 * torch.tanh(log_variance / 8))
     score = (1 + 2 * mean).clamp(-9, 9)
     expected["r"] = torch.stack([score, spread], dim=-1)
+    likelihood = heads["d"].exp() * torch.tensor([0.5, 0.3, 0.2])
+    expected["d"] = likelihood / likelihood.sum(dim=-1, keepdim=True)
     for name, value in expected.items():
         torch.testing.assert_close(found[f"{name}_prediction"], value, atol=1e-4, rtol=1e-4)
     ends = torch.stack([score - spread / 2, score + spread / 2], dim=-1).clamp(-9, 9)
     torch.testing.assert_close(found["r_interval"], ends, atol=1e-4, rtol=1e-4)
+    levels = torch.arange(3.0)
+    mean = expected["d"] @ levels
+    spread = (expected["d"] @ levels.square() - mean.square()).sqrt()
+    ends = torch.stack([mean - spread / 2, mean + spread / 2], dim=-1).clamp(0, 2)
+    torch.testing.assert_close(found["d_interval"], ends, atol=1e-3, rtol=1e-3)
     assert set(found) == {
         "sentence_embedding",
-        *(f"{name}_prediction" for name in "asmro"),
-        *(f"{name}_interval" for name in "sr"),
+        *(f"{name}_prediction" for name in "asmrdo"),
+        *(f"{name}_interval" for name in "srd"),
     }
 
 

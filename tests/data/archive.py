@@ -3,7 +3,10 @@
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -13,10 +16,10 @@ from lit_mtl.data.downloads import OF_DOCUMENTS, CorpusName
 LICENCE = b"The MIT License"
 
 FILES: dict[CorpusName, str] = {
-    "movies": "movieReviewSnippets_GroundTruth.txt",
-    "tweets": "tweets_GroundTruth.txt",
-    "amazon": "amazonReviewSnippets_GroundTruth.txt",
-    "nyt": "nytEditorialSnippets_GroundTruth.txt",
+    "movies": "movieReviewSnippets",
+    "tweets": "tweets",
+    "amazon": "amazonReviewSnippets",
+    "nyt": "nytEditorialSnippets",
 }
 
 SHARED = "One sentence of movies and tweets."
@@ -28,20 +31,46 @@ def small_corpora(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     In amazon and nyt two sentences each come from one document.
     """
-    lines = {
+    rows = {
         name: [
-            f"{f'{n // 2}_{n % 2}' if name in OF_DOCUMENTS else n}\t{(n % 9 - 4) / 2}\t"
-            f"sentence {n} of {name}, {n % 7} times"
+            (
+                f"{n // 2}_{n % 2}" if name in OF_DOCUMENTS else str(n),
+                (n % 9 - 4) / 2,
+                f"sentence {n} of {name}, {n % 7} times",
+            )
             for n in range(60)
         ]
         for name in FILES
     }
-    lines["movies"].append(f"60\t2.5\t{SHARED}")
-    lines["tweets"].append(f"60\t-1.5\t{SHARED}")
+    rows["movies"].append(("60", 2.5, SHARED))
+    rows["tweets"].append(("60", -1.5, SHARED))
     path = folder / "vaderSentiment-3.3.2.tar.gz"
-    texts = {file: "\r\n".join(lines[name]).encode() for name, file in FILES.items()}
+    texts: dict[str, bytes] = {}
+    for name, found in rows.items():
+        texts |= rated(name, found)
     monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, texts))
     return path
+
+
+def rated(
+    name: CorpusName,
+    rows: Sequence[tuple[str, float, str]],
+    ratings: Mapping[str, list[int]] | None = None,
+) -> dict[str, bytes]:
+    """A corpus' two files: id, score and text; id, score, deviation and two ratings of that mean.
+
+    Args:
+        name: the corpus.
+        rows: id, score and text of each sentence.
+        ratings: by id, where they are others.
+    """
+    lines = [f"{number}\t{score:g}\t{text}" for number, score, text in rows]
+    found = {number: [floor(score), ceil(score)] for number, score, _ in rows} | dict(ratings or {})
+    single = [f"{number}\t{fmean(each)}\t0.5\t{each}" for number, each in found.items()]
+    return {
+        f"{FILES[name]}_GroundTruth.txt": "\r\n".join(lines).encode(),
+        f"{FILES[name]}_anonDataRatings.txt": "\n".join(single).encode("utf-8-sig"),
+    }
 
 
 def build_archive(path: Path, texts: dict[str, bytes]) -> str:

@@ -5,20 +5,25 @@ import pytest
 from lit_mtl.data import downloads
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
-from tests.data.archive import LICENCE, build_archive, small_corpora
+from tests.data.archive import LICENCE, build_archive, rated, small_corpora
 from tests.data.corpora import build, targets
 
-MOVIES = (
-    b"1\t2.5\tA good film.\r\n2\t-1.5\tA bad film.\r\n3\t0\tA film.\r\n"
-    b'4\t1.0\tTwice.\r\n5\t-3.0\t Twice.\r\n6\t-0.25\tCaf\xc3\xa9 "noir".'
-)
+MOVIES = [
+    ("1", 2.5, "A good film."),
+    ("2", -1.5, "A bad film."),
+    ("3", 0.0, "A film."),
+    ("4", 1.0, "Twice."),
+    ("5", -3.0, " Twice."),
+    ("6", -0.25, 'Café "noir".'),
+]
+"""The single ratings of the last one, 0 and -1, have another mean than its score."""
 
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "vaderSentiment-3.3.2.tar.gz"
-    texts = {"movieReviewSnippets_GroundTruth.txt": MOVIES}
-    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, texts))
+    content = rated("movies", MOVIES, {"1": [3, 2, 3, 2]})
+    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, content))
     return path
 
 
@@ -29,25 +34,42 @@ def test_a_corpus_becomes_the_files_that_users_have(archive: Path, tmp_path: Pat
     negative = (folder / "negative.txt").read_text(encoding="utf-8").splitlines()
     assert negative == ["A bad film.", "Twice.", 'Café "noir".']
     scores = (folder / "scores.tsv").read_text(encoding="utf-8").splitlines()
-    assert scores[:4] == ["text\tscore", "A good film.\t2.5", "A bad film.\t-1.5", "A film.\t0"]
-    assert scores[4] == "Twice.\t-1"
+    assert scores == [
+        "text\tscore\tratings",
+        "A good film.\t2.5\t3|2|3|2",
+        "A bad film.\t-1.5\t-2|-1",
+        "A film.\t0\t0|0",
+        "Twice.\t-1\t1|1|-3|-3",
+        'Café "noir".\t-0.25\t',
+    ]
     assert (folder / "LICENSE").read_bytes() == LICENCE
     note = (folder / "SOURCE.md").read_text(encoding="utf-8")
     assert "Hutto, C.J. & Gilbert, E.E. (2014)" in note
     assert "5 distinct sentences" in note
     assert "(1 above 0, 3 below, 1 at 0)" in note
+    assert "1 sentences have none" in note
 
 
 def test_sentences_of_one_text_are_kept_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = ["12_1\t1.5\tGood.", "12_2\t-1\tBad.", "7_1\t2\tFine.", "9_4\t2.5\tGood."]
+    rows = [
+        ("12_1", 1.5, "Good."),
+        ("12_2", -1, "Bad."),
+        ("7_1", 2, "Fine."),
+        ("9_4", 2.5, "Good."),
+    ]
     path = tmp_path / "vaderSentiment-3.3.2.tar.gz"
-    texts = {"amazonReviewSnippets_GroundTruth.txt": "\r\n".join(lines).encode()}
-    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, texts))
+    content = rated("amazon", rows, {"9_4": [1, 1]})
+    monkeypatch.setattr(downloads, "ARCHIVE_SHA256", build_archive(path, content))
     prepare_corpora([("amazon", tmp_path / "amazon")], archive=path)
     scores = (tmp_path / "amazon" / "scores.tsv").read_text().splitlines()
-    assert scores == ["text\tscore\tdocument", "Good.\t2\t12", "Bad.\t-1\t12", "Fine.\t2\t7"]
+    assert scores == [
+        "text\tscore\tratings\tdocument",
+        "Good.\t2\t\t12",  # of one of the two the ratings have another mean, so there are none
+        "Bad.\t-1\t-1|-1\t12",
+        "Fine.\t2\t2|2\t7",
+    ]
     assert "`document`" in (tmp_path / "amazon" / "SOURCE.md").read_text()
 
 
@@ -71,6 +93,10 @@ def test_a_prepared_corpus_is_left_alone_and_foreign_files_are_not_touched(
     assert (folder / "positive.txt").read_text() == "mine\n"
     with pytest.raises(ConfigError, match=r"corpus 'tweets'; found other files"):
         prepare_corpora([("tweets", folder)], archive=archive)
+    note = (folder / "SOURCE.md").read_text()
+    (folder / "SOURCE.md").write_text(note.replace(" with single ratings", ""))
+    with pytest.raises(ConfigError, match=r"movies: .*found that of an earlier one.*Remove"):
+        prepare_corpora([("movies", folder)], archive=archive)
     (folder / "SOURCE.md").unlink()
     with pytest.raises(ConfigError, match=r"movies.*other files"):
         prepare_corpora([("movies", folder)], archive=archive)

@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.optim.linear_fit import fit_linear
-from lit_mtl.tasks import Classification, Multilabel, Ordinal, Regression, RegressionWithSpread
+from lit_mtl.tasks import (
+    Classification,
+    Multilabel,
+    Ordinal,
+    RatingDistribution,
+    Regression,
+    RegressionWithSpread,
+)
 from lit_mtl.tasks.base import Task
 
 ROWS, DIMENSIONS = 60, 8
@@ -82,6 +89,10 @@ KINDS: dict[str, tuple[Task, Tensor]] = {
     "absolute": (
         Regression(low=0, high=9, center=4.0, scale=2.0, loss="absolute"),
         torch.arange(ROWS) % 10.0,
+    ),
+    "shares": (
+        RatingDistribution(low=0, high=4),
+        1.0 + torch.stack([torch.arange(ROWS) % (level + 2) for level in range(5)], dim=1),
     ),
     "spread": (
         RegressionWithSpread(low=0, high=9, center=4.0, scale=2.0),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lit_mtl.tasks.cells import join_cell, read_number, split_cell
+from lit_mtl.tasks.cells import join_cell, read_number, read_whole, split_cell
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,13 @@ def test_only_plain_numbers_are_numbers() -> None:
     for text in ("1_0", "nan", "٣", "1,5", "0x1"):
         with pytest.raises(ValueError, match="expected a number"):
             read_number(text)
+
+
+def test_a_whole_number_may_be_written_with_zeros_behind_the_point() -> None:
+    assert [read_whole(text, otherwise="regression") for text in ("3", "-3.0", "1e2")] == [
+        3,
+        -3,
+        100,
+    ]
+    with pytest.raises(ValueError, match=r"a whole level; found 2\.5.*of the kind regression"):
+        read_whole("2.5", otherwise="regression")

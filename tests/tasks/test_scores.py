@@ -8,21 +8,23 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks import Regression, RegressionWithSpread
+from lit_mtl.tasks import RatingDistribution, Regression, RegressionWithSpread
 from lit_mtl.tasks.scores import ScoreTask, correlations, histogram
 
-KINDS: list[type[Regression] | type[RegressionWithSpread]] = [Regression, RegressionWithSpread]
+Kind = type[Regression] | type[RegressionWithSpread] | type[RatingDistribution]
+
+KINDS: list[Kind] = [Regression, RegressionWithSpread, RatingDistribution]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_that_are_not_declared_are_measured(
-    kind: type[Regression] | type[RegressionWithSpread],
+    kind: Kind,
 ) -> None:
-    values = ["3", "-1.5", "nonsense", "7"]
+    values = ["3", "-1", "nonsense", "7"]
     for declared, expected in (
-        (kind(), (-1.5, 7.0)),
-        (kind(low=-5), (-5, 7.0)),
-        (kind(high=9), (-1.5, 9)),
+        (kind(), (-1, 7)),
+        (kind(low=-5), (-5, 7)),
+        (kind(high=9), (-1, 9)),
     ):
         assert declared.is_open
         with pytest.raises(ConfigError, match="not known before its data"):
@@ -51,7 +53,7 @@ def test_a_measured_range_is_no_other_output_but_a_declared_one_is() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interval_that_is_none_is_refused(
-    kind: type[Regression] | type[RegressionWithSpread],
+    kind: Kind,
 ) -> None:
     for coverage in (0.0, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="`coverage` to be in"):
@@ -61,7 +63,7 @@ def test_an_interval_that_is_none_is_refused(
             kind(radius=radius)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [Regression, RegressionWithSpread])
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_a_fitted_interval_holds_new_scores_as_often_as_promised(
     kind: type[Regression] | type[RegressionWithSpread], coverage: float

@@ -66,11 +66,12 @@ class PairSimilarity(Callback):
             with trainer.precision_plugin.forward_context():
                 model = TrainedModel(module.network, module.tokenizer)
                 texts = [*pairs.first, *pairs.second]
-                vectors = model.embed(texts, progress=lambda *_: None).double()
+                distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+                vectors = model.embed(list(distinct), progress=lambda *_: None).double()
         finally:
             for part, training in modes.items():
                 part.training = training
-        first, second = vectors.chunk(2)
+        first, second = vectors[[distinct[text] for text in texts]].chunk(2)
         cosines = cosine_similarity(first, second)
         found = pair_correlation(cosines, torch.tensor(pairs.scores))
         if trainer.state.fn == TrainerFn.FITTING:

@@ -8,10 +8,13 @@ from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.classification import Classification
 from lit_mtl.tasks.multilabel import Multilabel
 from lit_mtl.tasks.ordinal import Ordinal
+from lit_mtl.tasks.rating_distribution import RatingDistribution
 from lit_mtl.tasks.regression import Regression
 from lit_mtl.tasks.regression_with_spread import RegressionWithSpread
 
-AnyTask = Classification | Multilabel | Regression | RegressionWithSpread | Ordinal
+AnyTask = (
+    Classification | Multilabel | Regression | RegressionWithSpread | RatingDistribution | Ordinal
+)
 """The kinds of task; the command line reads this union by the field `kind`."""
 
 KINDS: dict[str, type[Task]] = {kind.kind: kind for kind in get_args(AnyTask)}
@@ -23,6 +26,7 @@ __all__ = [
     "Classification",
     "Multilabel",
     "Ordinal",
+    "RatingDistribution",
     "Regression",
     "RegressionWithSpread",
     "Task",

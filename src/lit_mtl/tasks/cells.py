@@ -21,6 +21,24 @@ def read_number(text: str) -> float:
     return float(text)
 
 
+def read_whole(text: str, *, otherwise: str) -> int:
+    """Read a whole level; tables with empty cells write it as 3.0.
+
+    Args:
+        text: the number.
+        otherwise: the kind of task whose values may lie in between.
+
+    Raises:
+        ValueError: saying what was expected and found.
+    """
+    number = read_number(text)
+    if not number.is_integer():
+        raise ValueError(
+            f"expected a whole level; found {text}. Scores in between are of the kind {otherwise}"
+        )
+    return int(number)
+
+
 def split_cell(text: str) -> list[str]:
     """The values of a cell that holds several.
 

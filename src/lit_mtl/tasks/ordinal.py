@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
-from lit_mtl.tasks.cells import read_number
+from lit_mtl.tasks.cells import read_whole
 from lit_mtl.tasks.probabilities import ProbabilityTask
 from lit_mtl.tasks.scores import correlations, number_of
 
@@ -89,7 +89,7 @@ class Ordinal(ProbabilityTask):
 
     def encode(self, value: str) -> int:
         """Read a whole level within the range."""
-        level = _level(value)
+        level = read_whole(value, otherwise="regression")
         if level not in self.levels:
             raise ValueError(f"expected a level from {self.low} to {self.high}; found {value}")
         return level
@@ -204,18 +204,8 @@ class Ordinal(ProbabilityTask):
         return (self.low, self.high)
 
 
-def _level(value: str) -> int:
-    """A whole number; tables with empty cells write it as 3.0."""
-    number = read_number(value)
-    if not number.is_integer():
-        raise ValueError(
-            f"expected a whole level; found {value}. Scores in between are of the kind regression"
-        )
-    return int(number)
-
-
 def _level_or_none(value: str) -> int | None:
     try:
-        return _level(value)
+        return read_whole(value, otherwise="regression")
     except ValueError:
         return None

@@ -18,14 +18,14 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Metrics, Target, Targets
 from lit_mtl.tasks.cells import read_number
 from lit_mtl.tasks.moments import mean_and_deviation
-from lit_mtl.tasks.scores import ScoreTask, histogram, number_of, score_metrics
+from lit_mtl.tasks.scores import StandardisedScoreTask, histogram, number_of, score_metrics
 
 _LEAST_SHARE = 1e-3
 """A bounded output begins at least this share of the range away from its ends, to have a slope."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(ScoreTask):
+class Regression(StandardisedScoreTask):
     """One real score, learned on standardised targets.
 
     The head's output z stands for the score `center + scale * z`. With the mean and the standard

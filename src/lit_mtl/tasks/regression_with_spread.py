@@ -15,14 +15,14 @@ from torch import Tensor
 from lit_mtl.tasks.base import Metrics, Target, Targets
 from lit_mtl.tasks.cells import read_number, split_cell
 from lit_mtl.tasks.moments import mean_and_deviation
-from lit_mtl.tasks.scores import ScoreTask, correlations, histogram, score_metrics
+from lit_mtl.tasks.scores import StandardisedScoreTask, correlations, histogram, score_metrics
 
 _MOST_LOG_VARIANCE = 8.0
 """Bound of the log-variance: a spread of exp(-4) to exp(4) scales, and a loss that has a bottom."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionWithSpread(ScoreTask):
+class RegressionWithSpread(StandardisedScoreTask):
     """Several ratings a sentence, each a draw from a normal distribution that the head predicts.
 
     The head gives the mean and the logarithm of the variance; the loss of a row is the mean negative
@@ -83,9 +83,7 @@ class RegressionWithSpread(ScoreTask):
         """Mean, standard deviation and number of the ratings."""
         assert isinstance(target, tuple)
         mean, variance, count = target
-        if count == 1:
-            return f"{mean:g} (1 rating)"
-        return f"{mean:g} ± {math.sqrt(_unbiased(variance, count)):g} ({count:g} ratings)"
+        return described(mean, variance, count)
 
     def merge(self, targets: Sequence[Target]) -> Target:
         """Mean, variance and number of all ratings of a sentence."""
@@ -148,19 +146,16 @@ class RegressionWithSpread(ScoreTask):
     def metrics(self, output: Tensor, target: Tensor) -> Metrics:
         """Metrics of the mean; correlation of the spread with what was observed; likelihood.
 
-        The observed spread of a sentence is the unbiased estimate from its ratings, so there have to
-        be two of them. `nll` is the mean negative log-likelihood of the ratings in the user's unit.
+        `nll` is the mean negative log-likelihood of the ratings in the user's unit.
         """
         score, spread = self.predict(output).unbind(dim=-1)
         mean, variance, count = target.unbind(dim=-1)
-        several = count > 1
-        observed = _unbiased(variance[several].double(), count[several].double()) ** 0.5
         _, scale = self.unit
         constant = math.log(2 * math.pi) / 2 + math.log(scale)
         loss = self.row_loss(output.double(), target.double())
         return {
             **score_metrics(score, mean),
-            "spread_pearson": correlations(spread[several].double(), observed)["pearson"],
+            "spread_pearson": spread_pearson(spread, variance=variance, count=count),
             "nll": float(loss.mean()) + constant if len(target) else None,
         }
 
@@ -186,6 +181,29 @@ def pooled(parts: Sequence[tuple[float, ...]]) -> tuple[float, float, float]:
     mean = parts[0][0] if equal else math.fsum(n * m for m, _, n in parts) / count
     variance = math.fsum(n * (v + (m - mean) ** 2) for m, v, n in parts) / count
     return mean, variance, count
+
+
+def described(mean: float, variance: float, count: float) -> str:
+    """Mean, standard deviation and number of ratings for people."""
+    if count == 1:
+        return f"{mean:g} (1 rating)"
+    return f"{mean:g} ± {math.sqrt(_unbiased(variance, count)):g} ({count:g} ratings)"
+
+
+def spread_pearson(spread: Tensor, *, variance: Tensor, count: Tensor) -> float | None:
+    """Correlation of predicted spreads with those that sentences' ratings have.
+
+    The observed spread of a sentence is the unbiased estimate from its ratings, so there have to be
+    two of them.
+
+    Args:
+        spread: predicted, (R,).
+        variance: population variance of the ratings, (R,).
+        count: number of the ratings, (R,).
+    """
+    several = count > 1
+    observed = _unbiased(variance[several].double(), count[several].double()) ** 0.5
+    return correlations(spread[several].double(), observed)["pearson"]
 
 
 def _unbiased(variance: Any, count: Any) -> Any:

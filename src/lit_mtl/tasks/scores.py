@@ -29,18 +29,16 @@ _BINS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTask(Task):
-    """Scores in a range, in the user's unit outside and standardised inside.
+    """Scores in a range, each prediction with an interval.
 
-    The head's output z stands for the score `center + scale * z`. The interval around a predicted
-    score reaches `radius` times the prediction's own width to each side, which is split conformal
-    prediction with residuals in units of that width (Lei et al. 2018, arXiv:1604.04173, 5.2).
+    The interval around a predicted score reaches `radius` times the prediction's own width to each
+    side, which is split conformal prediction with residuals in units of that width (Lei et al. 2018,
+    arXiv:1604.04173, 5.2).
 
     Args:
         low: smallest score that is allowed in the data. None: the smallest one of the data.
         high: largest score that is allowed in the data. None: the largest one of the data.
         span: the range where the data say a part of it; measured.
-        center: score at z = 0. None: the mean of the training targets.
-        scale: score of one unit of z. None: measured on the training targets.
         coverage: probability with which the interval around a prediction holds the score of a
             sentence, in (0, 1).
         radius: half the interval in units of the prediction's width. None: fitted on the validation
@@ -50,8 +48,6 @@ class ScoreTask(Task):
     low: float | None = None
     high: float | None = None
     span: tuple[float, float] | None = None
-    center: float | None = None
-    scale: float | None = None
     coverage: float = 0.9
     radius: float | None = None
 
@@ -67,8 +63,6 @@ class ScoreTask(Task):
             raise ConfigError(
                 f"Expected a range with `low` < `high`, but got low={self.low}, high={self.high}"
             )
-        if self.scale is not None and not self.scale > 0:
-            raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
         if not 0 < self.coverage < 1:
             raise ConfigError(
                 f"Expected argument `coverage` to be in (0, 1), but got {self.coverage}"
@@ -146,19 +140,6 @@ class ScoreTask(Task):
             )
         return score
 
-    def standardised(self, score: Tensor) -> Tensor:
-        """Scores in units of z."""
-        center, scale = self.unit
-        return (score - center) / scale
-
-    @property
-    def unit(self) -> tuple[float, float]:
-        """The score at z = 0, and of one unit of z; 0 and 1 before they are measured."""
-        return (
-            0.0 if self.center is None else self.center,
-            1.0 if self.scale is None else self.scale,
-        )
-
     def in_range(self, score: Tensor) -> Tensor:
         """Scores clipped to the range."""
         return score.clamp(*self.range)
@@ -197,6 +178,40 @@ class ScoreTask(Task):
         """Distance of every row's score from the predicted one in widths, (R,)."""
         score, width = self.score_and_width(self.predict(output).double())
         return (score - self.true_score(target).double()).abs() / width
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandardisedScoreTask(ScoreTask):
+    """Scores in the user's unit outside and standardised inside.
+
+    The head's output z stands for the score `center + scale * z`.
+
+    Args:
+        center: score at z = 0. None: the mean of the training targets.
+        scale: score of one unit of z. None: measured on the training targets.
+    """
+
+    center: float | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the unit."""
+        super().__post_init__()
+        if self.scale is not None and not self.scale > 0:
+            raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
+
+    def standardised(self, score: Tensor) -> Tensor:
+        """Scores in units of z."""
+        center, scale = self.unit
+        return (score - center) / scale
+
+    @property
+    def unit(self) -> tuple[float, float]:
+        """The score at z = 0, and of one unit of z; 0 and 1 before they are measured."""
+        return (
+            0.0 if self.center is None else self.center,
+            1.0 if self.scale is None else self.scale,
+        )
 
 
 def score_metrics(score: Tensor, target: Tensor) -> Metrics:
