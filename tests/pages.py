@@ -63,7 +63,7 @@ def shortened(line: str, backbone: Path) -> str:
     if "configs/quickstart.yaml" in line:
         few = f" --data.corpus=null --data.path={EXAMPLE_FILES}"
         few += "" if "lit_mtl plan" in line else " --trainer.max_epochs=1"
-    elif "configs/rated_corpora.yaml" in line:
+    elif "configs/human_ratings.yaml" in line:
         few = " --trainer.max_epochs=1"
     elif "configs/bert_base.yaml" in line and "configs/debug.yaml" not in line:
         few = f" --model.backbone={backbone} --trainer.max_steps=1"

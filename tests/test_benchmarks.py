@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from lit_mtl import load
+from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from tests.conftest import EXAMPLE_FILES, ROOT, many_sentences, save_tiny_backbone
+from tests.data.archive import small_corpora
 from tests.pages import EVERYTHING
 
 
@@ -206,3 +208,41 @@ def test_initial_layers_measures_both_projections_and_each_penalty(
     ]
     # the head of all rows with the default penalty is the first table's
     assert orthogonal[3:] == heads.splitlines()[-2].split()[2:]
+
+
+def test_human_ratings_measures_all_sides_on_the_same_test_sentences(
+    tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = small_corpora(tmp_path, monkeypatch)
+    prepare_corpora([(name, Path("data", name)) for name in CORPORA], archive=archive)
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("sentence1\tsentence2\tscore\na\tb\t0\na\tc\t1\nb\tc\t0.5\n")
+    fit = [f"--model.backbone={tiny_bert}", "--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
+    fit += ["--data.test_fraction=0.4", "--data.val_fraction=0.2", "--trainer.precision=32-true"]
+    sides = ["together", "together + rating distributions", "Trainer, each alone", "frozen, linear"]
+    record = tmp_path / "record.jsonl"
+    options = [
+        "--sides",
+        *sides,
+        "--seeds",
+        "0",
+        f"--record={record}",
+        f"--runs={tmp_path / 'runs'}",
+    ]
+    options += [f"--pairs={pairs}", *fit]
+    printed = run("human_ratings.py", *options)
+    runs = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [each["side"] for each in runs[::4]] == ["people", *sides]
+    for corpus in CORPORA:
+        own = [each for each in runs if each["corpus"] == corpus]
+        for key in ("scores", "positive"):
+            assert len({len(each[key]) for each in own}) == 1
+        assert all(set(each["positive"]) <= {0, 1} for each in own)
+        assert len({str(each["scores"]) for each in own}) == 5
+    assert -1 <= runs[4]["pairs"] <= 1
+    assert set(runs[4]["calibration"]) == {"sentiment", "score"}
+    table = run("human_ratings.py", *options)
+    assert printed.endswith(table)
+    assert [line.split("  ")[0] for line in table.splitlines()[2:6]] == sides
+    assert len(record.read_text().splitlines()) == len(runs)

@@ -54,12 +54,12 @@ def test_quickstart_with_the_packaged_encoder(lit_mtl: Run) -> None:
     assert results_of("quickstart")
 
 
-def test_rated_corpora_share_one_encoder_and_label_their_own_heads_only(
+def test_human_ratings_share_one_encoder_and_label_their_own_heads_only(
     lit_mtl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real encoder and config; the archive, which needs a network, is replaced by a small one."""
     archive = small_corpora(tmp_path, monkeypatch)
-    config = ROOT / "configs" / "rated_corpora.yaml"
+    config = ROOT / "configs" / "human_ratings.yaml"
     words = [f"--data.corpus_archive={archive}", "--trainer.max_epochs=1", "--data.batch_size=16"]
     assert (
         lit_mtl(
@@ -72,7 +72,7 @@ def test_rated_corpora_share_one_encoder_and_label_their_own_heads_only(
         )
         == 0
     )
-    (results,) = results_of("rated_corpora")
+    (results,) = results_of("human_ratings")
     measured = json.loads(results.read_text())["results"]
     tasks = [f"{name}_{kind}" for name in CORPORA for kind in ("sentiment", "score")]
     assert all(list(measured[split]) == tasks for split in ("val", "test"))

@@ -1,0 +1,200 @@
+"""Quality on the four rated corpora: one encoder for all of them beside others, on the same test sentences.
+
+    python benchmarks/human_ratings.py [--sides NAME ...] [--seeds 0 1 2]    # hours; resumable
+    python benchmarks/human_ratings.py --table               # of what is recorded so far
+
+A side is one way to get a score and a label for each sentence; most train MiniLM for three epochs. `together` is
+one encoder with eight heads, for each corpus a classification and a regression, and `together + ...` the same with
+other settings: `configs/human_ratings.yaml` is the one with rating distributions. `Trainer, each alone` is Hugging Face's Trainer with the best settings of `training_sides.py`: a model with two heads
+for each corpus, so that in all it sees as many sentences as `together`. `frozen, linear` fits heads to what the
+backbone gives before any training. All have the split of the config, whole documents on one side. A line a side,
+seed and corpus is kept in benchmarks/results/human_ratings.jsonl, with what is predicted for each test sentence; recorded
+ones are not repeated. Differences are paired: sentences are drawn with replacement, for all seeds at once.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binom
+from tabulate import tabulate
+
+from human_ratings_sides import INGREDIENTS, RECIPE, ROOT, SIDES, TOGETHER, TRAINER, UNSEEDED, Rated
+from lit_mtl.commands.quiet import silence_upstream_notes
+from lit_mtl.evaluation import bootstrap
+
+RESULTS = ROOT / "benchmarks" / "results" / "human_ratings.jsonl"
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """What is on record."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Run what is not on record yet."""
+    rated: Rated | None = None
+    wanted = [("people", 0)]
+    for seed in options.seeds:
+        wanted += [(side, seed) for side in options.sides if seed == 0 or side not in UNSEEDED]
+    for side, seed in wanted:
+        key = {"side": side, "seed": seed}
+        if any(key.items() <= run.items() for run in recorded(options.record)):
+            continue
+        rated = rated or Rated(options.fit)
+        options.side = side
+        found = rated.targets() if side == "people" else SIDES[side](rated, options, seed)
+        with options.record.open("a", encoding="utf-8") as file:
+            for corpus, values in found.items():
+                file.write(json.dumps({**key, "corpus": corpus, **values}) + "\n")
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """Sides, their differences from the Trainer, what each ingredient gives, and the calibration."""
+    names = list(dict.fromkeys(run["corpus"] for run in runs))
+    people = {run["corpus"]: run for run in runs if run["side"] == "people"}
+    of: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for side in SIDES:
+        own = [run for run in runs if run["side"] == side]
+        if own:
+            of[side] = {name: [run for run in own if run["corpus"] == name] for name in names}
+    shown = [side for side in of if side not in INGREDIENTS or side in (TOGETHER, RECIPE)]
+    rows = [[side, *_figures(of[side], people)] for side in shown]
+    rows += [
+        [kind, "", *(f"{people[name][kind]:.3f}" for name in names)]
+        for kind in ("one person", "ceiling")
+    ]
+    headers = ["side", "seeds", *(f"{name}: r (accuracy)" for name in names)]
+    parts = [tabulate(rows, headers, disable_numparse=True)]
+    for against, compared in ((TRAINER, [TOGETHER, RECIPE]), (TOGETHER, list(INGREDIENTS)[1:])):
+        rows = [
+            _less(of[side], of[against], people, side)
+            for side in compared
+            if {side, against} <= set(of)
+        ]
+        if rows:
+            headers = [f"r less that of `{against}`", "seeds", *names, "pairs", "time"]
+            parts.append(tabulate(rows, headers, disable_numparse=True))
+    if RECIPE in of:
+        headers = ["corpus", "ece before", "after", "by chance", "90 % intervals hold", "within"]
+        rows = [_calibration(name, of[RECIPE][name], people[name]) for name in names]
+        title = f"`{RECIPE}`, calibrated:"
+        parts.append(f"{title}\n\n{tabulate(rows, headers, disable_numparse=True)}")
+    return "\n\n".join(parts)
+
+
+def _figures(of: Mapping[str, Sequence[dict[str, Any]]], people: Mapping[str, Any]) -> list[str]:
+    """Number of seeds; of each corpus r with its standard deviation over them, and the accuracy."""
+    cells = []
+    for name, runs in of.items():
+        r = [_pearson(run, people[name]) for run in runs]
+        right = [_accuracy(run, people[name]) for run in runs]
+        spread = f" ± {np.std(r, ddof=1):.3f}" if len(r) > 1 else ""
+        cells.append(f"{fmean(r):.3f}{spread} ({fmean(right):.3f})")
+    return [str(len(next(iter(of.values())))), *cells]
+
+
+def _minutes(of: Mapping[str, Sequence[dict[str, Any]]]) -> float:
+    """Mean over the seeds of what all corpora took."""
+    return sum(fmean([run["seconds"] for run in runs]) for runs in of.values()) / 60
+
+
+def _less(
+    of: Mapping[str, Sequence[dict[str, Any]]],
+    others: Mapping[str, Sequence[dict[str, Any]]],
+    people: Mapping[str, Any],
+    side: str,
+) -> list[str]:
+    """Differences on the seeds that both have; what is left of the ranking of pairs, and of the time."""
+    seeds = {run["seed"] for run in next(iter(of.values()))}
+    seeds &= {run["seed"] for run in next(iter(others.values()))}
+    one, other = (
+        {name: [run for run in runs if run["seed"] in seeds] for name, runs in each.items()}
+        for each in (of, others)
+    )
+    cells = [_difference(one[name], other[name], people[name]) for name in one]
+    runs = next(iter(one.values()))
+    pairs = " of ".join(
+        f"{fmean(run[key] for run in runs):.3f}" for key in ("pairs", "pairs before")
+    )
+    return [side, str(len(seeds)), *cells, pairs, f"{_minutes(one) / _minutes(other):.2f}"]
+
+
+def _calibration(name: str, runs: Sequence[dict[str, Any]], people: dict[str, Any]) -> list[str]:
+    """Means over the seeds; and where the share of true values lies 95 times of 100 if it is 90 %."""
+    labels, scores = ([run["calibration"][task] for run in runs] for task in ("sentiment", "score"))
+    rows = len(people["scores"])
+    low, high = (binom.ppf(end, rows, 0.9) / rows for end in (0.025, 0.975))
+    found = [
+        [each[when][key] for each in reports if each[when] is not None]
+        for reports, when, key in (
+            (labels, "before", "ece"),
+            (labels, "after", "ece"),
+            (labels, "after", "by_chance"),
+            (scores, "after", "observed"),
+        )
+    ]
+    means = [f"{fmean(values):.3f}" if values else "-" for values in found]
+    return [name, *means, f"{low:.3f} to {high:.3f}"]
+
+
+def _pearson(
+    run: dict[str, Any], people: dict[str, Any], chosen: NDArray[np.int64] | slice = slice(None)
+) -> float:
+    said, true = (np.asarray(each["scores"])[chosen] for each in (run, people))
+    return float(np.corrcoef(said, true)[0, 1])
+
+
+def _accuracy(run: dict[str, Any], people: dict[str, Any]) -> float:
+    return float(np.mean(np.asarray(run["positive"]) == np.asarray(people["positive"])))
+
+
+def _difference(
+    own: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], people: dict[str, Any]
+) -> str:
+    """Mean over the seeds, with the middle 95 % over draws of sentences."""
+
+    def difference(chosen: NDArray[np.int64]) -> float:
+        one, other = (
+            fmean(_pearson(run, people, chosen) for run in runs) for runs in (own, others)
+        )
+        return one - other
+
+    rows = len(people["scores"])
+    mean = difference(np.arange(rows))
+    intervals = bootstrap(
+        lambda chosen: {"difference": difference(chosen.numpy())}, rows=rows, resamples=1000
+    )
+    if not intervals:  # too few sentences
+        return f"{mean:+.3f}"
+    low, high = intervals["difference"]
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def main() -> None:
+    """Measure what is missing, and print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--record", type=Path, default=RESULTS)
+    parser.add_argument("--pairs", type=Path, default=ROOT / "data" / "lee_pairs.tsv")
+    parser.add_argument("--runs", type=Path, default=ROOT / "lightning_logs" / "human_ratings")
+    parser.add_argument("--table", action="store_true", help="print what is on record")
+    options, fit = parser.parse_known_args()
+    options.fit = fit  # further options of it
+    silence_upstream_notes()
+    torch.set_num_threads(options.threads)
+    if not options.table:
+        measure(options)
+    print(table(recorded(options.record)))
+
+
+if __name__ == "__main__":
+    main()
