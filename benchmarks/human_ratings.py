@@ -31,6 +31,9 @@ from lit_mtl.evaluation import bootstrap
 
 RESULTS = ROOT / "benchmarks" / "results" / "human_ratings.jsonl"
 
+Side = dict[str, list[dict[str, Any]]]
+"""The runs of a side by corpus, one a seed."""
+
 
 def recorded(path: Path) -> list[dict[str, Any]]:
     """What is on record."""
@@ -59,7 +62,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     """Sides, their differences from the Trainer, what each ingredient gives, and the calibration."""
     names = list(dict.fromkeys(run["corpus"] for run in runs))
     people = {run["corpus"]: run for run in runs if run["side"] == "people"}
-    of: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    of: dict[str, Side] = {}
     for side in SIDES:
         own = [run for run in runs if run["side"] == side]
         if own:
@@ -73,14 +76,16 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     headers = ["side", "seeds", *(f"{name}: r (accuracy)" for name in names)]
     parts = [tabulate(rows, headers, disable_numparse=True)]
     for against, compared in ((TRAINER, [TOGETHER, RECIPE]), (TOGETHER, list(INGREDIENTS)[1:])):
-        rows = [
-            _less(of[side], of[against], people, side)
-            for side in compared
-            if {side, against} <= set(of)
-        ]
+        rows = []
+        for side in (side for side in compared if {side, against} <= set(of)):
+            one, other = _of_the_same_seeds(of[side], of[against])
+            cells = [_difference(one[name], other[name], people[name]) for name in names]
+            # of the others no embedding was measured, and they were timed beside other programs
+            costs = _costs(one, other) if against == TOGETHER else []
+            rows.append([side, str(len(one[names[0]])), *cells, *costs])
         if rows:
             headers = [f"r less that of `{against}`", "seeds", *names, "pairs", "time"]
-            parts.append(tabulate(rows, headers, disable_numparse=True))
+            parts.append(tabulate(rows, headers[: len(rows[0])], disable_numparse=True))
     if RECIPE in of:
         headers = ["corpus", "ece before", "after", "by chance", "90 % intervals hold", "within"]
         rows = [_calibration(name, of[RECIPE][name], people[name]) for name in names]
@@ -89,7 +94,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _figures(of: Mapping[str, Sequence[dict[str, Any]]], people: Mapping[str, Any]) -> list[str]:
+def _figures(of: Side, people: Mapping[str, Any]) -> list[str]:
     """Number of seeds; of each corpus r with its standard deviation over them, and the accuracy."""
     cells = []
     for name, runs in of.items():
@@ -100,30 +105,25 @@ def _figures(of: Mapping[str, Sequence[dict[str, Any]]], people: Mapping[str, An
     return [str(len(next(iter(of.values())))), *cells]
 
 
-def _minutes(of: Mapping[str, Sequence[dict[str, Any]]]) -> float:
-    """Mean over the seeds of what all corpora took."""
-    return sum(fmean([run["seconds"] for run in runs]) for runs in of.values()) / 60
-
-
-def _less(
-    of: Mapping[str, Sequence[dict[str, Any]]],
-    others: Mapping[str, Sequence[dict[str, Any]]],
-    people: Mapping[str, Any],
-    side: str,
-) -> list[str]:
-    """Differences on the seeds that both have; what is left of the ranking of pairs, and of the time."""
-    seeds = {run["seed"] for run in next(iter(of.values()))}
-    seeds &= {run["seed"] for run in next(iter(others.values()))}
-    one, other = (
-        {name: [run for run in runs if run["seed"] in seeds] for name, runs in each.items()}
-        for each in (of, others)
+def _of_the_same_seeds(one: Side, other: Side) -> tuple[Side, Side]:
+    """The runs of two sides on the seeds that both have."""
+    own, others = ({run["seed"] for run in next(iter(side.values()))} for side in (one, other))
+    return tuple(  # type: ignore[return-value]
+        {name: [run for run in runs if run["seed"] in own & others] for name, runs in side.items()}
+        for side in (one, other)
     )
-    cells = [_difference(one[name], other[name], people[name]) for name in one]
+
+
+def _costs(one: Side, other: Side) -> list[str]:
+    """The ranking of pairs after and before, and the time over the other's."""
     runs = next(iter(one.values()))
     pairs = " of ".join(
         f"{fmean(run[key] for run in runs):.3f}" for key in ("pairs", "pairs before")
     )
-    return [side, str(len(seeds)), *cells, pairs, f"{_minutes(one) / _minutes(other):.2f}"]
+    seconds = [
+        sum(run["seconds"] for runs in side.values() for run in runs) for side in (one, other)
+    ]
+    return [pairs, f"{seconds[0] / seconds[1]:.2f}"]
 
 
 def _calibration(name: str, runs: Sequence[dict[str, Any]], people: dict[str, Any]) -> list[str]:
