@@ -214,7 +214,7 @@ def pairs_file(options: argparse.Namespace) -> Path:
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             texts, said = (
-                archive.read(f"gensim/test/test_data/{name}").decode("latin-1").splitlines()
+                archive.read(f"gensim/test/test_data/{name}").decode("latin-1").strip().split("\n")
                 for name in ("lee.cor", "similarities0-1.txt")
             )
     table = [line.split() for line in said]
