@@ -13,6 +13,7 @@ from lit_mtl.tasks import (
     Classification,
     Multilabel,
     Ordinal,
+    RatingDistribution,
     Regression,
     RegressionWithSpread,
     Task,
@@ -24,6 +25,7 @@ TASKS: dict[str, Task] = {
     "aspects": Multilabel(labels=("a", "b", "c")),
     "stars": Ordinal(low=1, high=4),
     "ratings": RegressionWithSpread(low=-50, high=50, center=0, scale=1),
+    "votes": RatingDistribution(low=1, high=9),
 }
 
 
@@ -47,6 +49,9 @@ def overconfident(rows: int, seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
     _, spread = TASKS["ratings"].predict(ratings).unbind(dim=-1)
     mean = ratings[:, 0] + 2 * spread * torch.randn(rows, generator=generator)
     found["ratings"] = (ratings, torch.stack([mean, mean * 0 + 1, mean * 0 + 3], dim=-1))
+    votes = torch.randn(rows, 9, generator=generator)
+    drawn = torch.multinomial(votes.softmax(-1), 3, replacement=True, generator=generator)
+    found["votes"] = (votes, torch.nn.functional.one_hot(drawn, 9).sum(dim=1).float())
     return found
 
 
@@ -63,6 +68,10 @@ def test_what_is_stated_comes_true_on_rows_that_were_not_fitted() -> None:
         # and the one of the predicted spread is too narrow: 1.64 / 2 deviations
         assert ratings["before"]["observed"] == pytest.approx(0.59, abs=0.04)
         assert ratings["after"]["observed"] == pytest.approx(0.9, abs=0.02)
+        # that of a single vote is too wide for the mean of three
+        votes = found.report["votes"][split]
+        assert votes["before"]["observed"] > 0.97
+        assert votes["after"]["observed"] == pytest.approx(0.9, abs=0.03)
     for name in ("tone", "aspects", "stars"):
         assert found.tasks[name].spec()["temperature"] == pytest.approx(3.0, rel=0.15)
     assert found.tasks["ratings"].spec()["radius"] == pytest.approx(2 * 1.645, rel=0.1)

@@ -24,7 +24,7 @@ from tests.conftest import Run, example_data
 from tests.runs import differing, last_state, run_folder, scalars_of
 from tests.test_ddp import TWO
 from tests.test_ddp import fit as fit_processes
-from tests.test_every_kind import config, reviews, table, words
+from tests.test_every_kind import COLUMNS, config, reviews, table, words
 from tests.test_module import trainer
 
 OWN = ("embedding/", "gradient_norm/", "gradient_cosine/", "best/")
@@ -111,14 +111,14 @@ def test_every_kind_of_task_is_shown(steady_bert: Path, tmp_path: Path, lit_mtl:
     assert lit_mtl("fit", *arguments) == 0
     found = tags(run_folder(tmp_path))
     for moment in ("val", "best"):
-        for task in ("topic", "aspects", "price", "ratings", "stars"):
+        for task in COLUMNS[1:]:
             assert f"{moment}/{task}/reliability" in found["images"]
             assert f"{moment}/{task}/errors_by_group" in found["images"]
             assert f"{moment}/{task}/worst_errors/text_summary" in found["tensors"]
     pairs = {tag for tag in found["scalars"] if tag.startswith("gradient_cosine/")}
     assert "gradient_cosine/topic-aspects" in pairs
     header = (run_folder(tmp_path) / "projector" / "after_rows.tsv").read_text().splitlines()[0]
-    assert header.count(" predicted") == 5
+    assert header.count(" predicted") == len(COLUMNS) - 1
 
 
 def test_norms_by_depth_make_the_whole_norm_before_clipping(
