@@ -5,9 +5,10 @@
 
 A side is one way to get a score and a label for each sentence; most train MiniLM for three epochs. `together` is
 one encoder with eight heads, for each corpus a classification and a regression, and `together + ...` the same with
-other settings: `configs/human_ratings.yaml` is the one with rating distributions. `Trainer, each alone` is Hugging Face's Trainer with the best settings of `training_sides.py`: a model with two heads
-for each corpus, so that in all it sees as many sentences as `together`. `frozen, linear` fits heads to what the
-backbone gives before any training. All have the split of the config, whole documents on one side. A line a side,
+other settings: `configs/human_ratings.yaml` is the one with rating distributions. `Trainer, each alone` is
+Hugging Face's Trainer with the best settings of `training_sides.py`: a model with two heads for each corpus, so
+that in all it sees as many sentences as `together`. `frozen, linear` fits heads to what the backbone gives
+before any training. `VADER` needs `pip install vaderSentiment==3.3.2`. All have the split of the config, whole documents on one side. A line a side,
 seed and corpus is kept in benchmarks/results/human_ratings.jsonl, with what is predicted for each test sentence; recorded
 ones are not repeated. Differences are paired: sentences are drawn with replacement, for all seeds at once.
 """
@@ -15,6 +16,7 @@ ones are not repeated. Differences are paired: sentences are drawn with replacem
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,7 +27,17 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from tabulate import tabulate
 
-from human_ratings_sides import INGREDIENTS, RECIPE, ROOT, SIDES, TOGETHER, TRAINER, UNSEEDED, Rated
+from human_ratings_sides import (
+    INGREDIENTS,
+    RECIPE,
+    ROOT,
+    SIDES,
+    TOGETHER,
+    TRAINER,
+    UNSEEDED,
+    VADER,
+    Rated,
+)
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.evaluation import bootstrap
 
@@ -108,10 +120,11 @@ def _figures(of: Side, people: Mapping[str, Any]) -> list[str]:
 def _of_the_same_seeds(one: Side, other: Side) -> tuple[Side, Side]:
     """The runs of two sides on the seeds that both have."""
     own, others = ({run["seed"] for run in next(iter(side.values()))} for side in (one, other))
-    return tuple(  # type: ignore[return-value]
+    both = [
         {name: [run for run in runs if run["seed"] in own & others] for name, runs in side.items()}
         for side in (one, other)
-    )
+    ]
+    return both[0], both[1]
 
 
 def _costs(one: Side, other: Side) -> list[str]:
@@ -192,6 +205,8 @@ def main() -> None:
     silence_upstream_notes()
     torch.set_num_threads(options.threads)
     if not options.table:
+        if VADER in options.sides and find_spec("vaderSentiment") is None:
+            parser.error(f"the side {VADER} needs `pip install vaderSentiment==3.3.2`")
         measure(options)
     print(table(recorded(options.record)))
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -123,6 +123,12 @@ class Rated:
         return {"one person": fmean(singles), "ceiling": math.sqrt(2 * agreement / (1 + agreement))}
 
 
+def _labelled(rows: Sequence[dict[str, Any]], values: Iterable[Any]) -> list[Any]:
+    """Values of the sentences that have a label."""
+    pairs = zip(rows, values, strict=True)
+    return [value for row, value in pairs if row["positive"] is not None]
+
+
 def vader(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
     """The rules of Hutto & Gilbert (2014); needs `pip install vaderSentiment==3.3.2`."""
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
@@ -133,13 +139,9 @@ def vader(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
         begun = time.perf_counter()
         rows = list(rated.rows(name, "test"))
         scores = [analyzer.polarity_scores(row["text"])["compound"] for row in rows]
-        labelled = [
-            int(score > 0)
-            for row, score in zip(rows, scores, strict=True)
-            if row["positive"] is not None
-        ]
+        positive = _labelled(rows, (int(score > 0) for score in scores))
         seconds = time.perf_counter() - begun
-        found[name] = {"seconds": seconds, "scores": scores, "positive": labelled}
+        found[name] = {"seconds": seconds, "scores": scores, "positive": positive}
     return found
 
 
@@ -191,11 +193,9 @@ def measured(rated: Rated, folder: Path) -> Found:
         found[corpus] = {
             **shared,
             "scores": [round(each[f"{corpus}_score"]["score"], 4) for each in said],
-            "positive": [
-                int(each[f"{corpus}_sentiment"]["label"] == "positive")
-                for row, each in zip(rows, said, strict=True)
-                if row["positive"] is not None
-            ],
+            "positive": _labelled(
+                rows, (int(each[f"{corpus}_sentiment"]["label"] == "positive") for each in said)
+            ),
             "calibration": {
                 task: results["calibration"][f"{corpus}_{task}"]["test"] for task in tasks
             },
@@ -265,11 +265,10 @@ def _trained(rated: Rated, options: argparse.Namespace, name: str, seed: int) ->
         place = {text: number for number, text in enumerate(prepared.splits["test"]["text"])}
     own = list(rated.rows(name, "test"))
     chosen = [place[row["text"]] for row in own]
-    labelled = [place[row["text"]] for row in own if row["positive"] is not None]
     return {
         "seconds": seconds,
         "scores": _rounded(scores[chosen]),
-        "positive": positive[labelled].tolist(),
+        "positive": _labelled(own, positive[chosen].tolist()),
     }
 
 

@@ -47,7 +47,7 @@ def test_a_corpus_becomes_the_files_that_users_have(archive: Path, tmp_path: Pat
     assert "Hutto, C.J. & Gilbert, E.E. (2014)" in note
     assert "5 distinct sentences" in note
     assert "(1 above 0, 3 below, 1 at 0)" in note
-    assert "1 sentences have none" in note
+    assert "Of 1 sentences they" in note
 
 
 def test_sentences_of_one_text_are_kept_together(

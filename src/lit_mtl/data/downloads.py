@@ -224,8 +224,8 @@ def _write(folder: Path, name: CorpusName, rows: list[_Rated], licence: bytes) -
 {len(rows)} distinct sentences with the mean of about 20 human ratings each, on -4 to +4
 ({len(positive)} above 0, {len(negative)} below, {len(rows) - len(positive) - len(negative)} at 0).
 
-The single ratings are in the column `{RATINGS}` of scores.tsv, separated by `|`; {without} sentences have none, since
-theirs have another mean than the score.
+The single ratings are in the column `{RATINGS}` of scores.tsv, separated by `|`. Of {without} sentences they
+are left out, since their mean is not the score.
 {_DOCUMENTS_NOTE if name in OF_DOCUMENTS else ""}
 Made from `{_FILES[name]}{_SCORES}` and `{_FILES[name]}{_SINGLE}` in {_PACKAGE}.tar.gz
 (SHA-256 {ARCHIVE_SHA256}), MIT licence, see LICENSE.

@@ -186,12 +186,13 @@ class RatingDistribution(ScoreTask):
         levels: how far ratings would have to be moved, on average, to make one of the other
         (Wasserstein-1). `nll` is the mean negative log-likelihood of the ratings.
         """
-        prediction = self.predict(output.double())
+        logs = self._logits(output.double()).log_softmax(dim=-1)
+        prediction = logs.exp()
         mean, variance, count = _moments(target.double(), self.levels)
         score, spread = self.score_and_width(prediction)
         shares = target.double() / count.unsqueeze(-1)
         distance = (prediction - shares).cumsum(dim=-1).abs().sum(dim=-1)
-        likelihood = torch.special.xlogy(shares, prediction).sum(dim=-1)
+        likelihood = (shares * logs).sum(dim=-1)
         return {
             **score_metrics(score, mean),
             "spread_pearson": spread_pearson(spread, variance=variance, count=count),
