@@ -37,6 +37,7 @@ from human_ratings_sides import (
     UNSEEDED,
     VADER,
     Rated,
+    settings,
 )
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.evaluation import bootstrap
@@ -48,8 +49,9 @@ Side = dict[str, list[dict[str, Any]]]
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
-    """What is on record."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """What is on record of the config as it is now."""
+    runs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [run for run in runs if settings().items() <= run.items()]
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -59,7 +61,7 @@ def measure(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         wanted += [(side, seed) for side in options.sides if seed == 0 or side not in UNSEEDED]
     for side, seed in wanted:
-        key = {"side": side, "seed": seed}
+        key = {"side": side, "seed": seed, **settings()}
         if any(key.items() <= run.items() for run in recorded(options.record)):
             continue
         rated = rated or Rated(options.fit)

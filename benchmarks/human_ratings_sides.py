@@ -123,6 +123,17 @@ class Rated:
         return {"one person": fmean(singles), "ceiling": math.sqrt(2 * agreement / (1 + agreement))}
 
 
+def settings() -> dict[str, Any]:
+    """What must be the same for two recorded runs to be compared."""
+    config = yaml.safe_load(CONFIG.read_text())
+    return {
+        "backbone": config["model"]["backbone"],
+        "lr": config["model"]["lr"],
+        "batch_size": config["data"]["batch_size"],
+        "epochs": config["trainer"]["max_epochs"],
+    }
+
+
 def _labelled(rows: Sequence[dict[str, Any]], values: Iterable[Any]) -> list[Any]:
     """Values of the sentences that have a label."""
     pairs = zip(rows, values, strict=True)
