@@ -31,7 +31,9 @@ def run(folder: Path, *words: str | Path) -> str:
         cwd=folder,
         env={
             **os.environ,
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+            ),
             "OMP_NUM_THREADS": "1",
         },
         capture_output=True,
@@ -91,6 +93,41 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
     run(tmp_path / "predict", "predict", "--ckpt_path", best, *words, *TWO)
     rows = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert rows == sentences
+
+
+AT_EXIT = """
+import atexit, os, pathlib, sys
+
+def closed():
+    from torch import distributed
+    return not distributed.is_initialized()
+
+@atexit.register
+def tell():
+    if "lightning" in sys.modules:
+        folder = pathlib.Path(__file__).parent / "ends"
+        (folder / os.environ.get("LOCAL_RANK", "0")).write_text(str(closed()))
+"""
+
+
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_every_process_has_left_the_group_when_python_ends(
+    command: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of gloo that still holds a tensor then aborts the process, once in a while."""
+    words = [*arguments, *TWO]
+    if command == "predict":
+        run(tmp_path / "fit", "fit", *arguments)
+        best = tmp_path / "fit/lightning_logs/runs/version_0/checkpoints/best.ckpt"
+        (tmp_path / "new.txt").write_text("a sentence\nanother\n")
+        words = ["--ckpt_path", str(best), "--input", str(tmp_path / "new.txt"), *TWO]
+        words += ["--output", str(tmp_path / "out.jsonl")]
+    (tmp_path / "ends").mkdir()
+    (tmp_path / "sitecustomize.py").write_text(AT_EXIT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run(tmp_path / "run", command, *words)
+    ends = {path.name: path.read_text() for path in (tmp_path / "ends").iterdir()}
+    assert ends == {"0": "True", "1": "True"}
 
 
 def test_two_hosts_of_one_process_equal_one_process(arguments: list[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.utils.data import DataLoader, IterableDataset
 
 from lit_mtl.artifact.inference import Inference
+from lit_mtl.commands.process_group import closing_process_group
 from lit_mtl.commands.train import restrict_imports
 from lit_mtl.data.inputs import Window
 from lit_mtl.files import remove_partial
@@ -84,4 +85,5 @@ def run_processes(inference: Inference, flags: Sequence[str]) -> None:
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({"trainer.logger": False, "trainer.enable_checkpointing": False})
     settings = parser.instantiate_classes(parser.parse_args(list(flags))).trainer
-    Trainer(**settings).predict(InferenceModule(inference), return_predictions=False)
+    with closing_process_group():
+        Trainer(**settings).predict(InferenceModule(inference), return_predictions=False)

@@ -36,6 +36,7 @@ from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.nearest import with_nearest
 from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
 from lit_mtl.commands.precision import default_precision
+from lit_mtl.commands.process_group import closing_process_group
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
@@ -350,7 +351,8 @@ def run(name: str, args: Sequence[str]) -> None:
         elif name == "check-data":
             _check_data(name, args)
         else:
-            _lightning(name, [name, *args], run=True)
+            with closing_process_group():
+                _lightning(name, [name, *args], run=True)
 
 
 def configured(name: str, args: Sequence[str]) -> LitMTLCLI:
