@@ -36,6 +36,7 @@ INGREDIENTS: dict[str, list[str]] = {
     TOGETHER: [],
     f"together + {RATINGS}": [],
     "together + learned weights": ["--model.loss_balancing=uncertainty"],
+    "together + UPGrad": ["--model.loss_balancing=upgrad"],
     "together + averaging": ["--averaging.decay=0.995"],
     "together + fitted start": ["--projection_init.method=pca", "--head_init.method=fitted"],
     "together + even mixing": ["--data.mixing=temperature", "--data.mixing_temperature=2"],

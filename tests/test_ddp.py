@@ -262,6 +262,28 @@ def test_two_processes_learn_loss_weights_as_one(arguments: list[str], tmp_path:
     assert all(value.abs() > 1e-3 for value in ends[0].values())
 
 
+def test_two_processes_turn_gradients_as_one(arguments: list[str], tmp_path: Path) -> None:
+    """Also where the projection is frozen and the top layer is what the tasks share."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(BELOW)
+    turned = [*arguments, f"--config={plan}", "--model.loss_balancing=upgrad"]
+    two, _ = fit(tmp_path / "two", turned, *TWO, "--data.batch_size=4")
+    one, _ = fit(tmp_path / "one", turned, "--data.batch_size=8")
+    plain, _ = fit(tmp_path / "plain", [*arguments, f"--config={plan}"], "--data.batch_size=8")
+    for name, value in one[0].items():
+        assert torch.equal(two[0][name], two[1][name]), name
+        # gradients are compared in single precision
+        torch.testing.assert_close(two[0][name], value, atol=1e-6, rtol=0)
+    assert any((value - plain[0][name]).abs().max() > 1e-5 for name, value in one[0].items())
+
+
+BELOW = """
+freezing:
+  stages:
+    - {name: all, until_epoch: 1}
+    - {name: below, freeze: [projection]}
+"""
+
 RESTING = """
 freezing:
   stages:

@@ -1,6 +1,8 @@
 """The LightningModule under a real Trainer."""
 
+import itertools
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +34,7 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.gradients: dict[str, torch.Tensor] = {}
         self.loss = float("nan")
+        self.logged: dict[str, float] = {}
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
@@ -41,7 +44,8 @@ class Recorder(Callback):
             for name, parameter in pl_module.named_parameters()
             if parameter.grad is not None
         }
-        self.loss = float(trainer.callback_metrics["train/loss"])
+        self.logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.loss = self.logged["train/loss"]
 
 
 def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
@@ -198,8 +202,9 @@ def test_checkpoints_with_and_without_learned_weights_load_into_each_other(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     """To measure; to train on, the other way to weigh is refused."""
-    for own, other in (("static", "uncertainty"), ("uncertainty", "static")):
-        path, runner = tmp_path / f"{own}.ckpt", trainer(tmp_path)
+    ways = ("static", "uncertainty", "upgrad")
+    for own, other in itertools.permutations(ways, 2):
+        path, runner = tmp_path / f"{own}-{other}.ckpt", trainer(tmp_path)
         module = MultiTaskModule(str(tiny_bert), loss_balancing=own)  # type: ignore[arg-type]
         runner.fit(module, datamodule=datamodule(tiny_bert))
         runner.save_checkpoint(path)
@@ -220,6 +225,47 @@ def test_checkpoints_with_and_without_learned_weights_load_into_each_other(
         assert again.uncertainty is not None
         kept = {} if module.uncertainty is None else module.uncertainty.variances()
         assert kept == {name: again.uncertainty.variances()[name] for name in kept}
+
+
+def test_upgrad_changes_the_step_of_what_is_shared_alone(steady_bert: Path, tmp_path: Path) -> None:
+    """By the factors that are logged, and down to the lowest layer."""
+    batch = one_batch(labelled={"sentiment": [True] * 4, "score": [True] * 4})
+    # positive rows have the low scores
+    batch["targets"]["score"] = torch.tensor([-4.0, 4.0, -4.0, 4.0])
+    found: dict[str, Recorder] = {}
+    for name, balancing, weights in (
+        ("static", "static", (1.0, 1.0)),
+        ("sentiment", "static", (1.0, 0.0)),
+        ("score", "static", (0.0, 1.0)),
+        ("upgrad", "upgrad", (1.0, 1.0)),
+    ):
+        seed_everything(0)
+        module = MultiTaskModule(
+            str(steady_bert),
+            head_dropout=0.0,
+            loss_balancing=balancing,  # type: ignore[arg-type]
+        )
+        tasks = {
+            task: replace(TASKS[task], weight=weight)
+            for task, weight in zip(TASKS, weights, strict=True)
+        }
+        module.build(tasks)
+        heads = module.network.heads
+        with torch.no_grad():  # both read the same direction
+            heads["score"][1].weight.copy_(heads["sentiment"][1].weight[1:] * 3)  # type: ignore[index]
+            heads["sentiment"][1].weight[0] = -heads["sentiment"][1].weight[1]  # type: ignore[index]
+        found[name] = Recorder()
+        fit_one(module, batch, tmp_path, found[name])
+    factors = [found["upgrad"].logged[f"train/{task}/shared_weight"] for task in TASKS]
+    assert found["upgrad"].loss == found["static"].loss
+    assert max(factors) > 1.1, "they are in conflict"
+    for name, gradient in found["upgrad"].gradients.items():
+        if "heads" in name:
+            assert torch.equal(gradient, found["static"].gradients[name]), name
+            continue
+        parts = [found[task].gradients[name] for task in TASKS]
+        expected = factors[0] * parts[0] + factors[1] * parts[1]
+        torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-3)
 
 
 def test_every_parameter_gets_a_gradient_and_moves(tiny_bert: Path, tmp_path: Path) -> None:

@@ -35,11 +35,15 @@ from lit_mtl.optim.loss_balancing import (
 )
 from lit_mtl.optim.param_groups import LOSS_WEIGHTS, Place, Rates, build_param_groups
 from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay, courses_of
+from lit_mtl.optim.upgrad import UPGrad
 from lit_mtl.pretrained import load_tokenizer, pack_tokenizer, unpack_tokenizer
 from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"
 """The key that selects the best checkpoint and stops early; see `evaluation.selection`."""
+
+_BALANCING = "loss_balancing"
+"""Key of a checkpoint under which it has the option, if it is not `static`."""
 
 _UNCERTAINTY = "loss_log_variances"
 """Key of a checkpoint under which it has them, if the weights of the losses were learned."""
@@ -92,7 +96,8 @@ class MultiTaskModule(LightningModule):
         compile_layers: whether the backbone's layers are compiled; on the CPU this takes a C++
             compiler. See `Backbone.compile_layers`.
         loss_balancing: `static`: the losses are summed with the tasks' own weights. `uncertainty`:
-            with these times weights that the training finds; see `UncertaintyWeights`.
+            with these times weights that the training finds; see `UncertaintyWeights`. `upgrad`: what
+            is shared takes steps that harm no task; see `UPGrad`, which needs TorchJD.
     """
 
     def __init__(
@@ -135,6 +140,7 @@ class MultiTaskModule(LightningModule):
         self.compile_layers = compile_layers
         self.loss_balancing = check_balancing(loss_balancing)
         self.uncertainty: UncertaintyWeights | None = None
+        self.upgrad = UPGrad() if self.loss_balancing == "upgrad" else None
         self.results: dict[str, dict[str, TaskResult]] = {}
         self.outputs: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
         # what the frozen layers give for each row of a split, while the training may read it
@@ -230,11 +236,7 @@ class MultiTaskModule(LightningModule):
             name: self._task_loss(name, heads[name], batch, count) for name, count in counts.items()
         }
         self.shared = Shared(embedding, losses)
-        weights = self.network.loss_weights
-        if self.uncertainty is None:
-            loss = weighted_sum(losses, weights=weights)
-        else:
-            loss = self.uncertainty(losses, weights=weights, counts=counts)
+        loss, shared_weights = self._balanced(losses, counts, embedding)
         terms = {
             name: self._row_mean(term.row_loss(embedding, batch["row_id"]))
             for name, term in self.regularizers.items()
@@ -242,7 +244,7 @@ class MultiTaskModule(LightningModule):
         for name, value in terms.items():
             loss = loss + self.regularizers[name].weight * value
         if logs_now(self.trainer, batch_idx):
-            self._log_step(batch, loss, losses, terms)
+            self._log_step(batch, loss, losses, terms, shared_weights)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
@@ -340,6 +342,8 @@ class MultiTaskModule(LightningModule):
             "pretrained": self.pretrained,
             "tokenizer": pack_tokenizer(self.tokenizer),
         }
+        if self.loss_balancing != "static":
+            checkpoint[_BALANCING] = self.loss_balancing
         if self.loss_balancing == "uncertainty":
             own = self.uncertainty
             checkpoint[_UNCERTAINTY] = {} if own is None else own.variances()
@@ -357,8 +361,7 @@ class MultiTaskModule(LightningModule):
         if fresh:
             self.restore(spec)
         elif self.trainer.training:
-            found = "uncertainty" if _UNCERTAINTY in checkpoint else "static"
-            _refuse_change("loss_balancing", found, self.loss_balancing)
+            _refuse_change(_BALANCING, checkpoint.get(_BALANCING, "static"), self.loss_balancing)
         if self.uncertainty is not None and _UNCERTAINTY in checkpoint:
             self.uncertainty.restore(checkpoint[_UNCERTAINTY])
         if fresh:
@@ -426,6 +429,25 @@ class MultiTaskModule(LightningModule):
         row_loss = self.tasks[name].row_loss(output[labelled], batch["targets"][name][labelled])
         return labelled_mean(row_loss, count=count)
 
+    def _balanced(
+        self, losses: Mapping[str, Tensor], counts: Mapping[str, Tensor], embedding: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """One number of the tasks' losses; and the weights of their gradients in what is shared, if other."""
+        weights = self.network.loss_weights
+        if self.uncertainty is not None:
+            return self.uncertainty(losses, weights=weights, counts=counts), {}
+        loss = weighted_sum(losses, weights=weights)
+        if self.upgrad is None:
+            return loss, {}
+        term, shared_weights = self.upgrad(
+            losses,
+            weights=weights,
+            embedding=embedding,
+            shared=self.network.uppermost_shared(),
+            mean=lambda value: self.trainer.strategy.reduce(value, reduce_op="mean"),
+        )
+        return loss + term, shared_weights
+
     def _row_mean(self, row_loss: Tensor) -> Tensor:
         """Mean of all rows' losses, over all devices."""
         return labelled_mean(row_loss, count=self._mean_count(torch.ones_like(row_loss)))
@@ -442,6 +464,7 @@ class MultiTaskModule(LightningModule):
         loss: Tensor,
         losses: Mapping[str, Tensor],
         terms: Mapping[str, Tensor],
+        shared_weights: Mapping[str, Tensor | float],
     ) -> None:
         rows = len(batch["row_id"])
         self.log("train/loss", loss.detach(), batch_size=rows)
@@ -452,6 +475,8 @@ class MultiTaskModule(LightningModule):
         if self.uncertainty is not None:
             for name, weight in self.weights_in_force().items():
                 self.log(f"train/{name}/loss_weight", weight, batch_size=rows)
+        for name, weight in shared_weights.items():
+            self.log(f"train/{name}/shared_weight", weight, batch_size=rows)
         # on the processor, where it is known: a number would be sent to the device and waited for
         padding = torch.tensor(1 - batch["tokens"] / batch["input_ids"].numel(), device="cpu")
         self.log("train/padding", padding, batch_size=rows)

@@ -26,6 +26,7 @@ LOGGED = [
     "train/price/loss",
     "train/topic/weighted_loss",
     "train/topic/loss_weight",
+    "train/topic/shared_weight",
     "train/padding",
     "val/selection",
     "val/loss",
@@ -99,9 +100,10 @@ def test_settings_are_named_as_their_options(tiny_bert: Path) -> None:
     options = {option.name.removeprefix("--") for option in options_of("fit")}
     known = {name for name in found if not name.startswith("tasks.")} - {"processes"}
     assert known <= options
-    learned = MultiTaskModule(str(tiny_bert), loss_balancing="uncertainty")
-    learned.build(TASKS)
-    assert hyperparameters(trainer, learned)["model.loss_balancing"] == "uncertainty"
+    for balancing in ("uncertainty", "upgrad"):
+        other = MultiTaskModule(str(tiny_bert), loss_balancing=balancing)
+        other.build(TASKS)
+        assert hyperparameters(trainer, other)["model.loss_balancing"] == balancing
 
 
 def test_runs_are_compared_by_every_metric() -> None:

@@ -161,7 +161,7 @@ def test_learned_loss_weights_are_shown_kept_and_not_exported(
     assert message in " ".join(capsys.readouterr().err.split())
     with pytest.raises(SystemExit, match="2"):
         lit_mtl("fit", *fit_arguments, "--model.loss_balancing=gradnorm")
-    assert "['static', 'uncertainty']. Got value: gradnorm" in capsys.readouterr().err
+    assert "['static', 'uncertainty', 'upgrad']. Got value: gradnorm" in capsys.readouterr().err
 
 
 def test_without_a_logger_nothing_is_written_beside_the_checkpoints(

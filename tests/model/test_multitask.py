@@ -105,3 +105,20 @@ def test_no_task_a_bad_name_and_another_format_are_refused() -> None:
         Architecture(head_dropout=1.5)
     with pytest.raises(ConfigError, match="format"):
         MultiTaskModel.from_spec({**model().spec(), "format": 99})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_uppermost_shared_parameters_are_those_that_learn(family: str) -> None:
+    network = model(family)
+
+    def found() -> set[str]:
+        chosen = {id(parameter) for parameter in network.uppermost_shared()}
+        return {name for name, value in network.named_parameters() if id(value) in chosen}
+
+    projection = {"encoder.projection.weight", "encoder.projection.bias"}
+    assert found() == projection
+    network.encoder.projection.requires_grad_(False)
+    top = {name for name, place in network.places().items() if place.part == f"layer_{LAYERS - 1}"}
+    assert found() == top
+    network.encoder.requires_grad_(False)
+    assert found() == set()

@@ -173,5 +173,7 @@ def test_they_are_kept_by_name_and_are_no_weights_of_the_model() -> None:
 
 def test_another_way_to_weigh_is_refused_with_those_that_there_are() -> None:
     assert check_balancing("static") == "static"
-    with pytest.raises(ConfigError, match="to be static or uncertainty, but got 'gradnorm'"):
+    with pytest.raises(
+        ConfigError, match="to be static or uncertainty or upgrad, but got 'gradnorm'"
+    ):
         check_balancing("gradnorm")

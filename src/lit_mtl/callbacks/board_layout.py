@@ -58,6 +58,7 @@ def scalar_layout(tasks: dict[str, Task]) -> Layout:
             "stage": _lines("stage/index$"),
             "trainable parameters": _lines("stage/trainable_parameters$"),
             "learned weight of a task's loss": _lines("train/.*/loss_weight$"),
+            "weight of a task's gradient in what is shared": _lines("train/.*/shared_weight$"),
         },
         "speed": {
             "share of padding": _lines("train/padding$"),
@@ -83,6 +84,7 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         if isinstance(callback, StagedFreezing)
         for stage in callback.stages
     ]
+    balanced = module.uncertainty is not None or module.upgrad is not None
     values: dict[str, object] = {
         **_ingredients(trainer),
         "model.backbone": module.backbone_name,
@@ -90,7 +92,7 @@ def hyperparameters(trainer: Trainer, module: MultiTaskModule) -> dict[str, str 
         **{f"model.{name}": value for name, value in asdict(module.architecture).items()},
         "model.warmup_fraction": module.warmup_fraction,
         "model.schedule": module.schedule,
-        "model.loss_balancing": None if module.uncertainty is None else module.loss_balancing,
+        "model.loss_balancing": module.loss_balancing if balanced else None,
         "freezing.stages": ", ".join(stages) or "none",
         "trainer.max_epochs": trainer.max_epochs,
         "trainer.max_steps": trainer.max_steps,

@@ -229,6 +229,17 @@ class MultiTaskModel(nn.Module):
             name: self._place(name) for name, _ in self.named_parameters(remove_duplicate=False)
         }
 
+    def uppermost_shared(self) -> list[nn.Parameter]:
+        """The encoder's parameters that learn and are nearest to the heads; none where it is frozen."""
+        found = [each for each in self.encoder.projection.parameters() if each.requires_grad]
+        if found:
+            return found
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for name, parameter in self.encoder.named_parameters(prefix="encoder"):
+            if parameter.requires_grad:
+                by_depth.setdefault(self._place(name).depth, []).append(parameter)
+        return by_depth[min(by_depth)] if by_depth else []
+
     def _place(self, name: str) -> Place:
         transformer = "encoder.backbone.transformer."
         if name.startswith(transformer):

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
 
-Balancing = Literal["static", "uncertainty"]
+Balancing = Literal["static", "uncertainty", "upgrad"]
 
 _MOST_LOG_VARIANCE = 4.0
 """Bound of the log-variances: weights of exp(-4) to exp(4), also where a task is learned by heart."""
