@@ -18,7 +18,6 @@ from tabulate import tabulate
 from torch import Tensor
 from torch.nn.functional import linear, normalize
 
-from lit_mtl.callbacks.projection_init import principal_directions
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.corpus import Corpus, labelled_rows, targets_of
 from lit_mtl.data.datamodule import SentimentDataModule
@@ -27,6 +26,7 @@ from lit_mtl.embedding_health import kept_similarity
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.linear_fit import fit_linear
+from lit_mtl.optim.linear_maps import principal_directions
 
 ROOT = Path(__file__).parents[1]
 

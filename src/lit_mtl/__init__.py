@@ -19,6 +19,7 @@ _PUBLIC = {
     "MultiTaskModule": "lit_mtl.module",
     "SentimentDataModule": "lit_mtl.data.datamodule",
     "TrainedModel": "lit_mtl.artifact.bundle",
+    "align_to_base": "lit_mtl.artifact.base_alignment",
     "load": "lit_mtl.artifact",
     "load_checkpoint": "lit_mtl.artifact.bundle",
 }

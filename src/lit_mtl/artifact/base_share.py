@@ -32,27 +32,52 @@ def towards_base(
         ConfigError: if the backbone began at random, or its base is another one now.
         MissingInputError: if the base's weights are not found.
     """
-    name, pretrained = spec.get("backbone"), spec.get("pretrained")
-    if not pretrained or not isinstance(name, str):
-        known = (
-            "its backbone began with random weights"
-            if pretrained is False
-            else "it does not say of which weights it began (it is of an earlier version)"
-        )
-        raise ConfigError(f"`base_share` needs the base of the checkpoint's backbone, but {known}")
+    name = base_of(spec, wanted_by="base_share")
     base = {
         f"{_BACKBONE}{key}": value
         for key, value in Backbone(load_config(name), name=name).state_dict().items()
     }
     own = {key: value for key, value in state.items() if key.startswith(_BACKBONE)}
+    refuse_another_base(own, base, name=name, wanted_by="base_share")
+    mixed = {key: torch.lerp(value, base[key].to(value.dtype), share) for key, value in own.items()}
+    return {**state, **mixed}
+
+
+def base_of(spec: Mapping[str, Any], *, wanted_by: str) -> str:
+    """Hub name or folder of the weights with which a checkpoint's backbone began.
+
+    Args:
+        spec: the checkpoint's entry.
+        wanted_by: the option that needs it.
+
+    Raises:
+        ConfigError: if it began at random, or does not say.
+    """
+    name, pretrained = spec.get("backbone"), spec.get("pretrained")
+    if pretrained and isinstance(name, str):
+        return name
+    known = (
+        "its backbone began with random weights"
+        if pretrained is False
+        else "it does not say of which weights it began (it is of an earlier version)"
+    )
+    raise ConfigError(f"`{wanted_by}` needs the base of the checkpoint's backbone, but {known}")
+
+
+def refuse_another_base(
+    own: Mapping[str, Tensor], base: Mapping[str, Tensor], *, name: str, wanted_by: str
+) -> None:
+    """Refuse a base whose parameters are not those of the trained backbone.
+
+    Raises:
+        ConfigError: naming it and the option.
+    """
     shapes = [{key: value.shape for key, value in weights.items()} for weights in (base, own)]
     if shapes[0] != shapes[1]:
         raise ConfigError(
-            f"`base_share` needs the base of the checkpoint's backbone; what {name!r} names now has "
+            f"`{wanted_by}` needs the base of the checkpoint's backbone; what {name!r} names now has "
             "other parameters"
         )
-    mixed = {key: torch.lerp(value, base[key].to(value.dtype), share) for key, value in own.items()}
-    return {**state, **mixed}
 
 
 def refuse_wrong_share(share: float) -> None:

@@ -1,11 +1,12 @@
 """A trained model with its tokenizer, as one thing.
 
-Shapes: S sentences, D embedding dimension.
+Shapes: S sentences, H hidden dimension, D embedding dimension.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ _STATE_PREFIX = "_network."
 
 _WINDOW = 8192
 """Sentences that are tokenised and sorted by length together."""
+
+_Found = TypeVar("_Found")
 
 Progress = Callable[[int, int], None]
 """Is told how many sentences are done, and out of how many."""
@@ -94,17 +97,35 @@ class TrainedModel:
             },
         )
 
-    @torch.inference_mode()
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """What the projection is given, (S, H): a pooled vector a sentence, in the order of the texts."""
+        encoder = self.network.encoder
+        vectors = torch.empty(len(texts), encoder.backbone.hidden_size)
+        forward = partial(encoder.prefix, layers=encoder.backbone.num_layers)
+        for rows, pooled in self._batches(texts, TOKENS, show_progress, forward):
+            vectors[rows] = pooled.float().cpu()
+        return vectors
+
     def _run(
         self, texts: Sequence[str], batch_tokens: int, progress: Progress
     ) -> Iterator[tuple[Tensor, Output]]:
         """Row numbers of each batch and what the network says of them."""
+        return self._batches(texts, batch_tokens, progress, self.network)
+
+    @torch.inference_mode()
+    def _batches(
+        self,
+        texts: Sequence[str],
+        batch_tokens: int,
+        progress: Progress,
+        forward: Callable[[Tensor, Tensor], _Found],
+    ) -> Iterator[tuple[Tensor, _Found]]:
+        """Row numbers of each batch, and what is found from its token ids and mask."""
         device = next(self.network.parameters()).device
         for start in range(0, len(texts), _WINDOW):
             ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
             for rows, input_ids, mask in length_batches(ids, tokens=batch_tokens):
-                output = self.network(input_ids.to(device), mask.to(device))
-                yield rows + start, output
+                yield rows + start, forward(input_ids.to(device), mask.to(device))
             progress(min(start + _WINDOW, len(texts)), len(texts))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
+from lit_mtl.artifact.base_alignment import Alignment
 from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.calibration import Calibration
 
@@ -30,12 +31,14 @@ class Evidence:
         calibration: that of this checkpoint; None if there is none.
         base_share: share of the pre-trained weights in the exported backbone. Above 0 there are no
             results and no calibration: they are those of the trained weights alone.
+        alignment: what aligning the embedding to the base has done; None if it was not aligned.
     """
 
     results: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     base_share: float = 0.0
+    alignment: Alignment | None = None
 
 
 def model_card(
@@ -69,20 +72,31 @@ def model_card(
         _data(evidence.results, evidence.config),
         _metrics(evidence.results),
         _calibration(evidence.calibration),
-        *_embedding(evidence.results.get("embedding", {})),
+        *(
+            _embedding(evidence.results.get("embedding", {}))
+            if evidence.alignment is None
+            else [_aligned(evidence.alignment)]
+        ),
         *([_graphs(graphs)] if graphs else []),
-        _INTENDED,
+        _intended(aligned=evidence.alignment is not None),
         _config(evidence.config),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_INTENDED = """## Intended use and limits
+_NEAR = """The embedding keeps what the tasks need: sentences with like targets are close, which need not
+be those with a like topic."""
 
-For sentences like those that it was trained on. The embedding keeps what the tasks need: sentences
-with like targets are close, which need not be those with a like topic. The metrics hold for the test
-split of the data above, and the stated probabilities and intervals for sentences of the same source;
-neither has been checked on others. It says nothing about whether a sentence is true, and it may have
+_NEAR_ALIGNED = """Sentences are close to each other as they are in the pre-trained model, not those with like
+targets: these the heads read from it."""
+
+
+def _intended(*, aligned: bool) -> str:
+    return f"""## Intended use and limits
+
+For sentences like those that it was trained on. {_NEAR_ALIGNED if aligned else _NEAR} The metrics hold for
+the test split of the data above, and the stated probabilities and intervals for sentences of the same
+source; neither has been checked on others. It says nothing about whether a sentence is true, and it may have
 learned what is unfair in its data. Do not let it decide about people."""
 
 
@@ -189,6 +203,18 @@ def _embedding(health: Mapping[str, float]) -> list[str]:
         "`pairs_spearman`, the rank correlation of cosines and scores, and that before the training."
     )
     return [f"## Embedding\n\n{table}\n\n{text}"]
+
+
+def _aligned(found: Alignment) -> str:
+    """The section on an embedding that was changed after the training."""
+    return (
+        "## Embedding\n\nProjection and heads were changed after the training so that sentences are as near "
+        "to each other as in the pre-trained model, and predictions stay: a linear map fitted to "
+        f"{found.sentences:,} sentences. On {found.measured:,} others the rank correlation of the cosines of "
+        f"all pairs with those in the pre-trained model is {found.kept_similarity:.4f}, and was "
+        f"{found.kept_similarity_before:.4f} before; no output of a head changed by more than "
+        f"{found.largest_change:.1e}."
+    )
 
 
 def _graphs(graphs: Mapping[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lit_mtl.artifact.base_alignment import align_to_base
+from lit_mtl.artifact.base_share import base_of
 from lit_mtl.artifact.bundle import TrainedModel, calibration_of, load_checkpoint, run_of
 from lit_mtl.artifact.card import Evidence, model_card
 from lit_mtl.artifact.folder import (
@@ -25,7 +28,7 @@ from lit_mtl.artifact.onnx_graph import (
     write_graph,
     write_int8,
 )
-from lit_mtl.checkpoints import manifest_of, read_manifest
+from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
 from lit_mtl.errors import ConfigError, LitMTLError, MissingInputError, StorageError
 from lit_mtl.folders import atomic_folder, recovered
 
@@ -41,6 +44,7 @@ def export(
     onnx: bool = False,
     int8_texts: tuple[str, Sequence[str]] | None = None,
     base_share: float = 0.0,
+    align_texts: Sequence[str] | None = None,
 ) -> Evidence:
     """Write the folder, complete or not at all.
 
@@ -52,14 +56,15 @@ def export(
         int8_texts: name and sentences of a file, to add an int8 graph whose loss of quality is
             measured on them.
         base_share: share of the pre-trained weights in the backbone; see `load_checkpoint`.
+        align_texts: sentences on which the embedding is aligned to the base; see `align_to_base`.
 
     Returns:
         What was found of the checkpoint's run.
 
     Raises:
         MissingInputError: if there is no such checkpoint, or no base where it is needed.
-        ConfigError: if something else stands at `output`, the graph is not to be had, or there is no
-            base to share.
+        ConfigError: if something else stands at `output`, the graph is not to be had, there is no
+            base to share, or nothing can be aligned to it.
         StorageError: if the disk is full or the checkpoint damaged.
     """
     refuse_foreign(output, overwrite=overwrite)
@@ -69,6 +74,9 @@ def export(
     evidence = evidence_of(checkpoint)
     if base_share:
         evidence = Evidence(config=evidence.config, base_share=base_share)
+    if align_texts is not None:
+        base = base_of(read_checkpoint(checkpoint)[SPEC_KEY], wanted_by="align_to_base")
+        evidence = replace(evidence, alignment=align_to_base(model, align_texts, base=base))
     with atomic_folder(output) as folder:
         tokenizer = write_model(model, folder)
         graphs = _write_graphs(model, folder, int8_texts) if onnx or int8_texts else {}
@@ -82,6 +90,7 @@ def export(
                 "tokenizer": tokenizer,
                 "max_length": int(model.tokenizer.model_max_length),
                 "base_share": base_share,
+                "aligned_to_base": evidence.alignment and asdict(evidence.alignment),
                 "calibrated": evidence.calibration is not None,
                 "graphs": graphs,
             },

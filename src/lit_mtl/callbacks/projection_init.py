@@ -3,19 +3,17 @@
 Shapes: R rows, H hidden dimension, D embedding dimension.
 """
 
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from lit_mtl.callbacks.base_vectors import base_vectors
 from lit_mtl.callbacks.head_init import set_layer
 from lit_mtl.callbacks.staged_freezing import network_of
 from lit_mtl.errors import ConfigError
+from lit_mtl.optim.linear_maps import principal_directions
 
 _CHUNK = 8192
 """Rows that are in memory in full at once."""
@@ -60,18 +58,3 @@ class ProjectionInit(Callback):
             f"The projection begins with {size} principal directions of {len(rows):,} sentences, "
             f"which keep {kept:.4f} of their squared length in {hidden} dimensions"
         )
-
-
-def principal_directions(parts: Iterable[Tensor], *, count: int) -> tuple[Tensor, float]:
-    """The directions that keep most of the squared length of vectors scaled to length 1.
-
-    Args:
-        parts: the vectors, (R, H) in parts of rows.
-        count: how many directions, D.
-
-    Returns:
-        The directions, (D, H) with orthonormal rows in float64, and the share that they keep.
-    """
-    units = (normalize(part.double(), dim=1) for part in parts)
-    lengths, directions = torch.linalg.eigh(sum(unit.T @ unit for unit in units))
-    return directions[:, -count:].T.flip(0), float(lengths[-count:].sum() / lengths.sum())

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lit_mtl.artifact.base_alignment import Alignment
 from lit_mtl.artifact.card import Evidence
 from lit_mtl.artifact.export import export
 from lit_mtl.artifact.hub import push_to_hub
@@ -20,10 +21,7 @@ def run(name: str, args: Sequence[str]) -> None:
     """
     silence_upstream_notes()
     options = parser(name).parse_args(args)
-    int8 = None
-    if options.int8 is not None:
-        windows = Input(path=options.int8).windows()
-        int8 = (options.int8.name, [text for each in windows for text in each.texts if text])
+    int8 = None if options.int8 is None else (options.int8.name, _texts(options.int8))
     evidence = export(
         options.ckpt_path,
         options.output,
@@ -31,6 +29,7 @@ def run(name: str, args: Sequence[str]) -> None:
         onnx=options.onnx,
         int8_texts=int8,
         base_share=options.base_share,
+        align_texts=None if options.align_to_base is None else _texts(options.align_to_base),
     )
     print(f"exported to {options.output}")
     print(described(evidence))
@@ -39,8 +38,27 @@ def run(name: str, args: Sequence[str]) -> None:
         print(f"uploaded to {where}")
 
 
+def _texts(path: Path) -> list[str]:
+    return [text for each in Input(path=path).windows() for text in each.texts if text]
+
+
 def described(evidence: Evidence) -> str:
-    """What the export knows of the run, and what it lacks."""
+    """What the export knows of the run, and what it lacks; and what it has changed."""
+    return "\n".join(filter(None, [_known(evidence), _aligned(evidence.alignment)]))
+
+
+def _aligned(found: Alignment | None) -> str:
+    if found is None:
+        return ""
+    return (
+        f"aligned to the base on {found.sentences:,} sentences: on {found.measured:,} others the similarity of "
+        f"pairs follows the base's with a rank correlation of {found.kept_similarity:.4f}, "
+        f"{found.kept_similarity_before:.4f} before; outputs of heads changed by {found.largest_change:.1e} "
+        "at most"
+    )
+
+
+def _known(evidence: Evidence) -> str:
     if evidence.base_share:
         return (
             f"the backbone is {evidence.base_share:g} of the pre-trained weights; uncalibrated and "
@@ -90,6 +108,13 @@ def parser(name: str) -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the pre-trained weights in the backbone, from 0 to 1 (WiSE-FT); above 0 the export "
         "is uncalibrated",
+    )
+    parser.add_argument(
+        "--align_to_base",
+        type=Path,
+        metavar="FILE",
+        help="change projection and heads so that this file's sentences are as near to each other as in the "
+        "pre-trained model; predictions stay",
     )
     parser.add_argument("--push_to_hub", metavar="OWNER/NAME", help="upload to the model hub")
     parser.add_argument("--public", action="store_true", help="make a new repository public")
