@@ -29,10 +29,12 @@ from tabulate import tabulate
 
 from human_ratings_sides import (
     INGREDIENTS,
+    PROTECTED,
     RECIPE,
     ROOT,
     SIDES,
     TOGETHER,
+    TOGETHER_WITH,
     TRAINER,
     UNSEEDED,
     VADER,
@@ -81,7 +83,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         own = [run for run in runs if run["side"] == side]
         if own:
             of[side] = {name: [run for run in own if run["corpus"] == name] for name in names}
-    shown = [side for side in of if side not in INGREDIENTS or side in (TOGETHER, RECIPE)]
+    shown = [side for side in of if side not in TOGETHER_WITH or side in (TOGETHER, RECIPE)]
     rows = [[side, *_figures(of[side], people)] for side in shown]
     rows += [
         [kind, "", *(f"{people[name][kind]:.3f}" for name in names)]
@@ -89,17 +91,26 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     ]
     headers = ["side", "seeds", *(f"{name}: r (accuracy)" for name in names)]
     parts = [tabulate(rows, headers, disable_numparse=True)]
-    for against, compared in ((TRAINER, [TOGETHER, RECIPE]), (TOGETHER, list(INGREDIENTS)[1:])):
+    compared = {
+        TRAINER: [TOGETHER, RECIPE],
+        TOGETHER: list(INGREDIENTS)[1:],
+        RECIPE: list(PROTECTED),
+    }
+    for against, others in compared.items():
         rows = []
-        for side in (side for side in compared if {side, against} <= set(of)):
+        for side in (side for side in others if {side, against} <= set(of)):
             one, other = _of_the_same_seeds(of[side], of[against])
             cells = [_difference(one[name], other[name], people[name]) for name in names]
-            # of the others no embedding was measured, and they were timed beside other programs
-            costs = _costs(one, other) if against == TOGETHER else []
+            # of the Trainer's no embedding was measured, and it was timed beside other programs
+            costs = [_time(one, other)] if against != TRAINER else []
             rows.append([side, str(len(one[names[0]])), *cells, *costs])
         if rows:
-            headers = [f"r less that of `{against}`", "seeds", *names, "pairs", "time"]
+            headers = [f"r less that of `{against}`", "seeds", *names, "time"]
             parts.append(tabulate(rows, headers[: len(rows[0])], disable_numparse=True))
+    rows = [[side, *_pairs(of[side])] for side in of if "pairs" in next(iter(of[side].values()))[0]]
+    if rows:
+        headers = ["rank correlation of pairs", "seeds", "before", "after", "aligned to the base"]
+        parts.append(tabulate(rows, headers, disable_numparse=True))
     if RECIPE in of:
         headers = ["corpus", "ece before", "after", "by chance", "90 % intervals hold", "within"]
         rows = [_calibration(name, of[RECIPE][name], people[name]) for name in names]
@@ -129,16 +140,22 @@ def _of_the_same_seeds(one: Side, other: Side) -> tuple[Side, Side]:
     return both[0], both[1]
 
 
-def _costs(one: Side, other: Side) -> list[str]:
-    """The ranking of pairs after and before, and the time over the other's."""
-    runs = next(iter(one.values()))
-    pairs = " of ".join(
-        f"{fmean(run[key] for run in runs):.3f}" for key in ("pairs", "pairs before")
-    )
+def _time(one: Side, other: Side) -> str:
+    """The time over the other's."""
     seconds = [
         sum(run["seconds"] for runs in side.values() for run in runs) for side in (one, other)
     ]
-    return [pairs, f"{seconds[0] / seconds[1]:.2f}"]
+    return f"{seconds[0] / seconds[1]:.2f}"
+
+
+def _pairs(of: Side) -> list[str]:
+    """Number of seeds; the ranking of pairs before the training, after it, and when aligned."""
+    runs = next(iter(of.values()))
+    cells = []
+    for key in ("pairs before", "pairs", "pairs aligned"):
+        known = [run[key] for run in runs if run.get(key) is not None]
+        cells.append(f"{fmean(known):.3f}" if len(known) == len(runs) else "")
+    return [str(len(runs)), *cells]
 
 
 def _calibration(name: str, runs: Sequence[dict[str, Any]], people: dict[str, Any]) -> list[str]:

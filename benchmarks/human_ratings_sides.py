@@ -20,9 +20,12 @@ import numpy as np
 import torch
 import yaml
 
-from lit_mtl.artifact.bundle import load_checkpoint
+from lit_mtl.artifact.base_alignment import LEAST_SENTENCES, align_to_base
+from lit_mtl.artifact.bundle import TrainedModel, load_checkpoint
+from lit_mtl.callbacks.pair_similarity import pairs_spearman
 from lit_mtl.commands.train import LitMTLCLI, configured, read_data
 from lit_mtl.data.corpus import Corpus
+from lit_mtl.data.scored_pairs import read_scored_pairs
 from lit_mtl.data.splits import SPLITS, Split
 from lit_mtl.optim.linear_fit import fit_linear
 from training_sides import Job, Prepared, predicted, trainer_best
@@ -46,6 +49,17 @@ INGREDIENTS: dict[str, list[str]] = {
 }
 RECIPE = f"together + {RATINGS}"
 """The config as it is."""
+
+PROTECTED = {
+    f"{RECIPE} + protection {weight:g}": [f"--protection.weight={weight:g}"]
+    for weight in (0.25, 0.5, 1.0, 4.0)
+}
+
+TOGETHER_WITH = {**INGREDIENTS, **PROTECTED}
+"""Options of `fit` by side."""
+
+ALIGNED_ON = 5000
+"""Training sentences, drawn once, on which the embedding is aligned to the base."""
 
 TRAINER = "Trainer, each alone"
 FROZEN = "frozen, linear"
@@ -163,12 +177,16 @@ def together(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
     folder: Path = options.runs / name
     config = write_settings(folder / "settings.yaml", options.side)
     words = [sys.executable, "-m", "lit_mtl", "fit", f"--config={config}", *options.fit]
-    words += [*INGREDIENTS[options.side], f"--seed_everything={seed}", "--dashboards.enabled=false"]
+    words += [
+        *TOGETHER_WITH[options.side],
+        f"--seed_everything={seed}",
+        "--dashboards.enabled=false",
+    ]
     words += [f"--trainer.logger.init_args.save_dir={options.runs}", "--ckpt_path=auto"]
     words += [f"--pairs.path={pairs_file(options)}", "--trainer.logger.init_args.name="]
     words += [f"--trainer.logger.init_args.version={name}"]
     subprocess.run(words, check=True, env=_environment(options), stdout=subprocess.DEVNULL)
-    return measured(rated, folder)
+    return measured(rated, folder, pairs_file(options))
 
 
 def write_settings(path: Path, side: str) -> Path:
@@ -188,8 +206,8 @@ def write_settings(path: Path, side: str) -> Path:
     return path
 
 
-def measured(rated: Rated, folder: Path) -> Found:
-    """What the best checkpoint of a run predicts for the test sentences."""
+def measured(rated: Rated, folder: Path, pairs: Path) -> Found:
+    """What the best checkpoint of a run predicts for the test sentences; and pairs, also when aligned."""
     results = json.loads((folder / "results.json").read_text())
     model = load_checkpoint(folder / "checkpoints" / "best.ckpt")
     shared = {
@@ -212,7 +230,19 @@ def measured(rated: Rated, folder: Path) -> Found:
                 task: results["calibration"][f"{corpus}_{task}"]["test"] for task in tasks
             },
         }
-    return found
+    aligned = aligned_pairs(rated, model, pairs)
+    return {corpus: {**values, "pairs aligned": aligned} for corpus, values in found.items()}
+
+
+def aligned_pairs(rated: Rated, model: TrainedModel, pairs: Path) -> float | None:
+    """The ranking of pairs by the embedding aligned to the base; None for too few sentences."""
+    texts = rated.corpus.splits["train"].with_format(None)["text"][:]
+    drawn = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[:ALIGNED_ON]
+    if len(drawn) < LEAST_SENTENCES:
+        return None
+    backbone = rated.cli.config.model.backbone
+    align_to_base(model, [texts[row] for row in drawn.tolist()], base=backbone)
+    return pairs_spearman(model.embed, read_scored_pairs(pairs))
 
 
 def pairs_file(options: argparse.Namespace) -> Path:
@@ -302,8 +332,18 @@ def frozen_linear(rated: Rated, options: argparse.Namespace, seed: int) -> Found
                 )
             found[batch["row_id"]] = pooled.double()
         vectors[split] = found
-    seconds = (time.perf_counter() - begun) / len(rated.names)
-    return {name: {"seconds": seconds, **_fitted(rated, name, vectors)} for name in rated.names}
+    shared = {
+        "seconds": (time.perf_counter() - begun) / len(rated.names),
+        "pairs": base_pairs(rated, pairs_file(options)),
+    }
+    return {name: {**shared, **_fitted(rated, name, vectors)} for name in rated.names}
+
+
+def base_pairs(rated: Rated, pairs: Path) -> float:
+    """The ranking of pairs by the backbone's pooled vectors before any training."""
+    module = rated.cli.model
+    base = TrainedModel(module.network, module.tokenizer)
+    return pairs_spearman(base.pooled, read_scored_pairs(pairs))
 
 
 def _fitted(rated: Rated, name: str, vectors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -353,7 +393,7 @@ def _fitted(rated: Rated, name: str, vectors: dict[str, torch.Tensor]) -> dict[s
 
 
 SIDES: dict[str, Callable[[Rated, argparse.Namespace, int], Found]] = {
-    **dict.fromkeys(INGREDIENTS, together),
+    **dict.fromkeys(TOGETHER_WITH, together),
     TRAINER: trainer_alone,
     FROZEN: frozen_linear,
     VADER: vader,

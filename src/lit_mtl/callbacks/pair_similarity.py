@@ -1,5 +1,7 @@
 """How well the embedding ranks pairs of sentences as people did, before and while it is trained."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from lit_mtl.artifact.bundle import TrainedModel
@@ -65,16 +68,25 @@ class PairSimilarity(Callback):
         try:
             with trainer.precision_plugin.forward_context():
                 model = TrainedModel(module.network, module.tokenizer)
-                texts = [*pairs.first, *pairs.second]
-                distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-                vectors = model.embed(list(distinct), progress=lambda *_: None).double()
+                found = pairs_spearman(partial(model.embed, progress=lambda *_: None), pairs)
         finally:
             for part, training in modes.items():
                 part.training = training
-        first, second = vectors[[distinct[text] for text in texts]].chunk(2)
-        cosines = cosine_similarity(first, second)
-        found = pair_correlation(cosines, torch.tensor(pairs.scores))
         if trainer.state.fn == TrainerFn.FITTING:
             for logger in trainer.loggers:
                 logger.log_metrics({f"embedding/{NAME}": found}, step=trainer.global_step)
         return found
+
+
+def pairs_spearman(embed: Callable[[list[str]], Tensor], pairs: ScoredPairs) -> float:
+    """Spearman correlation of cosines with what people say of the pairs.
+
+    Args:
+        embed: from texts to a vector for each; each text is embedded once.
+        pairs: the pairs.
+    """
+    texts = [*pairs.first, *pairs.second]
+    distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    vectors = embed(list(distinct)).double()
+    first, second = vectors[[distinct[text] for text in texts]].chunk(2)
+    return pair_correlation(cosine_similarity(first, second), torch.tensor(pairs.scores))
