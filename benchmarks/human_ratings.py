@@ -23,11 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binom
 from tabulate import tabulate
 
 from human_ratings_sides import (
+    FROZEN,
     INGREDIENTS,
     PROTECTED,
     RECIPE,
@@ -158,6 +160,54 @@ def _pairs(of: Side) -> list[str]:
     return [str(len(runs)), *cells]
 
 
+def plot(runs: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw what an embedding that ranks pairs well costs: a point a weight, with and without alignment."""
+    people = {run["corpus"]: run for run in runs if run["side"] == "people"}
+    figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for key, label, style in (
+        ("pairs aligned", "aligned to the base", "o-"),
+        ("pairs", "as trained", "s--"),
+    ):
+        points = []
+        for side in (RECIPE, *PROTECTED):
+            own = [run for run in runs if run["side"] == side]
+            if not own or any(run.get(key) is None for run in own):
+                continue
+            seeds = {run["seed"] for run in own}
+            recipe = [run for run in runs if run["side"] == RECIPE and run["seed"] in seeds]
+            loss, kept = (
+                fmean(_pearson(run, people[run["corpus"]]) for run in recipe)
+                - fmean(_pearson(run, people[run["corpus"]]) for run in own),
+                fmean(run[key] for run in own),
+            )
+            points.append(
+                (loss, kept, side.rpartition("protection ")[2] if side != RECIPE else "0")
+            )
+        (line,) = axes.plot(
+            [x for x, _, _ in points], [y for _, y, _ in points], style, label=label
+        )
+        for loss, kept, weight in points:
+            axes.annotate(
+                weight,
+                (loss, kept),
+                xytext=(5, 5),
+                textcoords="offset points",
+                color=line.get_color(),
+            )
+    base = [run["pairs"] for run in runs if run["side"] == FROZEN]
+    if base:
+        axes.axhline(base[0], color="gray", linewidth=0.8)
+        axes.text(
+            axes.get_xlim()[1], base[0] - 0.03, "pre-trained model ", ha="right", color="gray"
+        )
+    axes.set_xlabel("r less than without protection, mean over the corpora")
+    axes.set_ylabel("rank correlation of pairs")
+    axes.set_ylim(0, 0.6)
+    axes.legend(title="weight of the protection", loc="lower right")
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
 def _calibration(name: str, runs: Sequence[dict[str, Any]], people: dict[str, Any]) -> list[str]:
     """Means over the seeds; and where the share of true values lies 95 times of 100 if it is 90 %."""
     labels, scores = ([run["calibration"][task] for run in runs] for task in ("sentiment", "score"))
@@ -219,6 +269,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, default=ROOT / "data" / "lee_pairs.tsv")
     parser.add_argument("--runs", type=Path, default=ROOT / "lightning_logs" / "human_ratings")
     parser.add_argument("--table", action="store_true", help="print what is on record")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw r against pairs as well")
     options, fit = parser.parse_known_args()
     options.fit = fit  # further options of it
     silence_upstream_notes()
@@ -228,6 +279,8 @@ def main() -> None:
             parser.error(f"the side {VADER} needs `pip install vaderSentiment==3.3.2`")
         measure(options)
     print(table(recorded(options.record)))
+    if options.plot is not None:
+        plot(recorded(options.record), options.plot)
 
 
 if __name__ == "__main__":

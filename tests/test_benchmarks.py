@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageChops
 
 from lit_mtl import load
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
@@ -247,3 +248,11 @@ def test_human_ratings_measures_all_sides_on_the_same_test_sentences(
     assert printed.endswith(table)
     assert [line.split("  ")[0] for line in table.splitlines()[2:6]] == sides
     assert len(record.read_text().splitlines()) == len(runs)
+
+
+def test_the_drawn_trade_off_is_that_of_the_record(tmp_path: Path) -> None:
+    run("human_ratings.py", "--table", f"--plot={tmp_path / 'drawn.png'}")
+    kept = ROOT / "docs" / "images" / "human_ratings_pairs.png"
+    drawn, shown = (Image.open(path).convert("L") for path in (tmp_path / "drawn.png", kept))
+    assert drawn.size == shown.size
+    assert ImageChops.difference(drawn, shown).getbbox() is None
