@@ -39,7 +39,7 @@ class Alignment:
         sentences: how many it was fitted to.
         measured: how many it was measured on.
         kept_similarity_before: rank correlation of the cosines of all their pairs with those in the base.
-        kept_similarity: the same behind it.
+        kept_similarity: the same after it.
         largest_change: of any head's output, before decoding.
     """
 
@@ -57,7 +57,7 @@ def align_to_base(model: TrainedModel, texts: Sequence[str], *, base: str) -> Al
     sentences. The map to it is `aligning_map`.
 
     Args:
-        model: the trained model, which is changed.
+        model: the trained model, on the CPU, which is changed.
         texts: sentences, without labels; best such as the embedding is to compare.
         base: hub name or folder of the weights with which the backbone began, or `minilm`.
 
