@@ -32,23 +32,23 @@ def test_it_goes_on_after_a_stop_and_a_kill_and_then_has_a_verdict(
     output = tmp_path / "output.txt"
     runs = tmp_path / "out" / "runs"
 
-    process = start(words, folder=tmp_path, output=output)
+    process = start([*words, "--jobs", "2"], folder=tmp_path, output=output)
     checkpoints = first(tmp_path, "out/runs/together-seed_0-*/checkpoints")
     wait_for(checkpoints.parent / "config.yaml")
-    send(process, signal.SIGTERM)  # of this process alone, which has to end the other one too
+    send(process, signal.SIGTERM)  # of this process alone, which has to end the other ones too
     assert ended(process) == 143, output.read_text()
     assert not (tmp_path / "out" / "compare.json").exists()
 
     process = start(words, folder=tmp_path, output=output)
     rows = checkpoints.parent / ROWS_FILE
     wait_for(rows)
-    first(runs, "frozen-*/log.txt")
+    wait_for(checkpoints.parent / "results.json")
     assert process.pid is not None
     os.killpg(process.pid, signal.SIGKILL)
     assert ended(process) == 137
     written = rows.stat().st_mtime_ns
 
-    process = start(words, folder=tmp_path, output=output)
+    process = start([*words, "--jobs", "3"], folder=tmp_path, output=output)
     assert ended(process, limit=4 * LIMIT) == 0, output.read_text()  # three runs and more
     said = output.read_text()
     assert "1 of 4 runs are finished already" in said
@@ -112,7 +112,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_trains(
     assert not Path("lightning_logs").exists()
 
 
-@pytest.mark.parametrize("words", [["--seeds", "-1"], ["--seeds", "x"], ["--folds", "0"]])
+@pytest.mark.parametrize(
+    "words", [["--seeds", "-1"], ["--seeds", "x"], ["--folds", "0"], ["--jobs", "0"]]
+)
 def test_options_out_of_range_are_refused(
     words: list[str], lit_mtl: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@ import copy
 import itertools
 import json
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ import torch
 import yaml
 
 from lit_mtl.callbacks.kept_rows import ROWS_FILE
-from lit_mtl.commands.compare_runs import Run, Settings, alone, frozen, of_task, planned, time_left
+from lit_mtl.commands.compare_runs import (
+    Run,
+    Settings,
+    alone,
+    finish_all,
+    frozen,
+    of_task,
+    planned,
+    time_left,
+)
 from lit_mtl.commands.results import RESULTS_FILE
 from lit_mtl.commands.train import configured
 from lit_mtl.errors import LitMTLError
@@ -172,7 +182,7 @@ def test_a_run_that_still_goes_on_elsewhere_is_waited_for(tmp_path: Path) -> Non
     """As after `compare` alone was killed: what the other process finishes is not trained again."""
     run = run_in(tmp_path / "run", "together")
     with locked(run.folder / "checkpoints"):
-        waiting = threading.Thread(target=run.finish)
+        waiting = threading.Thread(target=run.finish, args=[threading.Event()])
         waiting.start()
         waiting.join(1.5)
         assert waiting.is_alive()
@@ -187,6 +197,40 @@ def test_a_run_that_fails_names_its_log_and_says_why(tmp_path: Path, tiny_bert: 
     model, data = {"backbone": str(tiny_bert)}, {"path": str(tmp_path / "nowhere")}
     run = run_in(tmp_path / "run", "together", model=model, data=data)
     with pytest.raises(LitMTLError, match=r"run failed \(exit code 66\)") as failed:
-        run.finish()
+        run.finish(threading.Event())
     assert str(tmp_path / "run" / "log.txt") in str(failed.value)
     assert "nowhere" in str(failed.value)
+
+
+def test_so_many_train_at_a_time(tmp_path: Path) -> None:
+    runs = [run_in(tmp_path / str(number), "together") for number in range(3)]
+    begun: list[Run] = []
+    with ExitStack() as held:
+        for run in runs:
+            held.enter_context(locked(run.folder / "checkpoints"))
+        waiting = threading.Thread(
+            target=lambda: finish_all(runs, jobs=2, begun=begun.append), daemon=True
+        )
+        waiting.start()
+        waiting.join(1.5)
+        assert begun == runs[:2]
+        for run in runs:
+            finish(run, 1.0)
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert begun == runs
+
+
+def test_where_one_fails_the_others_are_ended_and_no_more_begin(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    model, data = {"backbone": str(tiny_bert)}, {"path": str(tmp_path / "nowhere")}
+    held = run_in(tmp_path / "held", "together")
+    failing = run_in(tmp_path / "failing", "together", model=model, data=data)
+    begun: list[Run] = []
+    with (
+        locked(held.folder / "checkpoints"),
+        pytest.raises(LitMTLError, match=r"failing failed \(exit code 66\)"),
+    ):
+        finish_all([held, failing, held], jobs=2, begun=begun.append)
+    assert begun == [held, failing]

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lit_mtl.callbacks.console import duration
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.compare_report import report
-from lit_mtl.commands.compare_runs import Run, of_task, planned, time_left
+from lit_mtl.commands.compare_runs import Run, finish_all, of_task, planned, time_left
 from lit_mtl.commands.train import LitMTLCLI, configured, read_data
 from lit_mtl.data.sources import Feed, find_sources
 from lit_mtl.errors import ConfigError
@@ -52,7 +52,7 @@ def run(name: str, args: Sequence[str]) -> None:
         output=output,
     )
     with locked(output):
-        _finish(runs)
+        _finish(runs, jobs=options.jobs)
         found = {task: compare(of_task(runs, task)) for task in tasks}
         report(found, seeds=seeds, folds=options.folds, runs=runs, folder=output)
 
@@ -74,10 +74,17 @@ def parser(name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--folds",
-        type=_folds,
+        type=_number,
         default=1,
         metavar="N",
         help="so many parts of the sentences are the test split in turn; 1: the config's own split",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_number,
+        default=1,
+        metavar="N",
+        help="so many runs train at a time, on the same devices; 1 if not given",
     )
     parser.add_argument(
         "--output",
@@ -96,11 +103,11 @@ def _seed(word: str) -> int:
     return seed
 
 
-def _folds(word: str) -> int:
-    folds = int(word)
-    if folds < 1:
+def _number(word: str) -> int:
+    number = int(word)
+    if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 1 on, found {word}")
-    return folds
+    return number
 
 
 def _config_name(cli: LitMTLCLI) -> str:
@@ -148,14 +155,16 @@ def _refuse_splits(cli: LitMTLCLI, feeds: Sequence[Feed], *, folds: int) -> None
         )
 
 
-def _finish(runs: Sequence[Run]) -> None:
-    """Train what is not finished yet, one after the other."""
+def _finish(runs: Sequence[Run], *, jobs: int) -> None:
+    """Train what is not finished yet, and say which run begins."""
     loud = verbosity() is not Verbosity.QUIET
     if loud and (found := sum(run.is_finished for run in runs)):
         print(f"{found} of {len(runs)} runs are finished already", flush=True)
-    for number, run in enumerate(runs, start=1):
+
+    def begun(run: Run) -> None:
         if loud and not run.is_finished:
             left = time_left(runs)
-            rest = "" if left is None else f"; about {duration(left)} left"
-            print(f"run {number} of {len(runs)}: {run.folder.name}{rest}", flush=True)
-        run.finish()
+            rest = "" if left is None else f"; about {duration(left / jobs)} left"
+            print(f"run {runs.index(run) + 1} of {len(runs)}: {run.folder.name}{rest}", flush=True)
+
+    finish_all(runs, jobs=jobs, begun=begun)

@@ -7,11 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import yaml
@@ -32,6 +33,9 @@ Settings = dict[str, Any]
 """A whole config of `fit`, in plain values."""
 
 _LOG_LINES = 8
+
+_POLL = 0.05
+"""Seconds between two looks at a run's process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,24 +78,30 @@ class Run:
         """What it gives for the rows of its test split, by task."""
         return load_rows(self.folder / ROWS_FILE)
 
-    def finish(self) -> None:
+    def finish(self, stopping: Event) -> None:
         """Train and measure it in a process of its own, or go on where one was interrupted.
 
         Its weights are then removed: the rows are what is compared.
+
+        Args:
+            stopping: once set, its process is ended, which first saves where it is.
 
         Raises:
             LitMTLError: if it fails, with the end of its log.
         """
         if not self.is_finished:
-            _wait_for_another(self.folder)
-        if not self.is_finished:
-            self._train()
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+            _wait_for_another(self.folder, stopping)
+        if not self.is_finished and not stopping.is_set():
+            self._train(stopping)
+        if self.is_finished:
+            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
-    def _train(self) -> None:
+    def _train(self, stopping: Event) -> None:
         config, log = self.folder / "settings.yaml", self.folder / "log.txt"
         write_atomically(config, _as_yaml(self.settings))
-        code = _fit(config, log)
+        code = _fit(config, log, stopping)
+        if stopping.is_set():
+            return
         if code or not self.is_finished:
             last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
             raise LitMTLError(
@@ -215,8 +225,11 @@ def _as_yaml(settings: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(settings), sort_keys=True, allow_unicode=True).encode()
 
 
-def _fit(config: Path, log: Path) -> int:
-    """Run `fit` with all that it prints in a file; its exit code. It does not outlive a stop here."""
+def _fit(config: Path, log: Path, stopping: Event) -> int | None:
+    """Run `fit` with all that it prints in a file; its exit code, None if it was ended before.
+
+    It does not outlive a stop here.
+    """
     environment = {name: value for name, value in os.environ.items() if name != FIRST_PROCESS}
     words = [sys.executable, "-m", "lit_mtl", "fit", "--config", str(config)]
     with log.open("ab") as file:
@@ -224,21 +237,52 @@ def _fit(config: Path, log: Path) -> int:
             words, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
         )
         try:
-            return process.wait()
+            while process.poll() is None and not stopping.wait(_POLL):
+                pass
+            return process.poll()
         finally:
             if process.poll() is None:
                 process.terminate()  # it saves at the end of its step
                 process.wait()
 
 
-def _wait_for_another(folder: Path) -> None:
+def _wait_for_another(folder: Path, stopping: Event) -> None:
     """Wait for a run that goes on after the `compare` that began it was killed."""
-    while True:
+    while not stopping.is_set():
         try:
             with locked(folder / "checkpoints"):
                 return
         except ConfigError:
-            time.sleep(1)
+            stopping.wait(1)
+
+
+def finish_all(runs: Sequence[Run], *, jobs: int, begun: Callable[[Run], None]) -> None:
+    """Train and measure what is not finished yet.
+
+    If one fails or this process is told to stop, no more are begun and those that train are ended;
+    each goes on where it was when it is finished anew.
+
+    Args:
+        runs: in the order in which they begin.
+        jobs: how many train at a time.
+        begun: called in this thread as each of them begins.
+
+    Raises:
+        LitMTLError: if one fails.
+    """
+    stopping, waiting, training = Event(), list(runs), set[Future[None]]()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while waiting or training:
+                while waiting and len(training) < jobs:
+                    run = waiting.pop(0)
+                    begun(run)
+                    training.add(pool.submit(run.finish, stopping))
+                done, training = wait(training, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        finally:
+            stopping.set()
 
 
 def time_left(runs: Sequence[Run]) -> float | None:
