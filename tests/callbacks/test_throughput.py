@@ -86,6 +86,12 @@ def test_the_matrix_rate_is_what_a_product_takes() -> None:
     assert 0.02 < rate / (2 * 1024**3 / min(seconds)) < 50
 
 
+def test_measuring_the_rate_takes_none_of_the_training_s_random_numbers() -> None:
+    before = torch.get_rng_state()
+    matrix_rate(torch.device("cpu"), torch.bfloat16)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 class Pause(Callback):
     """Makes every step, and validation, as long as a test wants."""
 

@@ -22,7 +22,7 @@ _NAMES = {
 }
 """What is logged, by Lightning's names: of the first process, for itself."""
 
-_SIZE = 1024
+_SIZES = {"cpu": 1024, "gpu": 8192}
 _TRIALS = 5
 
 
@@ -127,17 +127,22 @@ class StepOperations:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a product of two matrices, (1024, 1024) each.
+    """Floating-point operations a second of a product of two square matrices of random numbers.
 
-    The best of some trials, with the threads that the training has. It takes some milliseconds.
+    The best of some trials, with the threads that the training has. It takes some milliseconds. On a
+    GPU the matrices are larger, or the call would take longer than the product.
     """
-    left, right = (torch.ones(_SIZE, _SIZE, device=device, dtype=dtype) for _ in range(2))
+    size = _SIZES["cpu" if device.type == "cpu" else "gpu"]
+    draws = torch.Generator(device).manual_seed(0)  # not those of the training
+    left, right = (
+        torch.rand(size, size, device=device, generator=draws).to(dtype) for _ in range(2)
+    )
     seconds = []
     for _ in range(_TRIALS + 1):  # the first one prepares
         begun = time.perf_counter()
         float((left @ right)[0, 0])  # waits for the device
         seconds.append(time.perf_counter() - begun)
-    return float(2 * _SIZE**3 / min(seconds[1:]))
+    return float(2 * size**3 / min(seconds[1:]))
 
 
 def _flags(network: MultiTaskModel) -> tuple[bool, ...]:
