@@ -1,7 +1,7 @@
 """Five ways to train the same model on the same rows, for `training_speed.py`.
 
 All begin with the same weights (backbone, projection and two heads, seeded), see the same sentences for
-the same number of epochs in batches of 32, take a peak rate of 1e-4 that climbs for a tenth of the steps and
+the same number of epochs in batches of as many, take a peak rate of 1e-4 that climbs for a tenth of the steps and
 then falls to 0, and leave the same parameters frozen. What differs is the trainer: how it batches and
 pads, its precision, its optimizer's rates for the layers, and what it does beside the steps.
 """
@@ -31,7 +31,6 @@ from lit_mtl.optim.selectors import select
 from lit_mtl.tasks import Classification, Regression
 from lit_mtl.tokenization import tokenize
 
-BATCH_SIZE = 32
 MAX_LENGTH = 128
 LR = 1e-4
 WARMUP = 0.1
@@ -54,6 +53,7 @@ class Job:
         frozen: selectors of what does not train.
         epochs: how often each training row is seen.
         scratch: an empty folder.
+        batch_size: rows of a step.
         seed: of the weights, the order and dropout.
     """
 
@@ -62,6 +62,7 @@ class Job:
     frozen: Sequence[str]
     epochs: int
     scratch: Path
+    batch_size: int = 32
     seed: int = 0
 
 
@@ -80,7 +81,7 @@ class Prepared:
                 "sentiment": Classification(labels=("negative", "positive")),
                 "score": Regression(low=-4.0, high=4.0),
             },
-            batch_size=BATCH_SIZE,
+            batch_size=job.batch_size,
             max_length=MAX_LENGTH,
             cache_dir=str(job.scratch / "prepared"),
         )
@@ -192,7 +193,7 @@ def _hugging_face(prepared: Prepared, **options: Any) -> None:
     arguments = TrainingArguments(
         output_dir=str(prepared.job.scratch / "trainer"),
         num_train_epochs=prepared.job.epochs,
-        per_device_train_batch_size=BATCH_SIZE,
+        per_device_train_batch_size=prepared.job.batch_size,
         learning_rate=LR,
         warmup_steps=WARMUP,
         weight_decay=0.01,
@@ -232,11 +233,11 @@ def plain_loop(prepared: Prepared) -> None:
     examples, job = prepared.examples(), prepared.job
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LR, weight_decay=0.01)
-    steps = -(-len(examples) // BATCH_SIZE) * job.epochs
+    steps = -(-len(examples) // job.batch_size) * job.epochs
     course = WarmupDecay(total_steps=steps, warmup_fraction=WARMUP, shape="linear")
     scheduler = LambdaLR(optimizer, course)
     for _ in range(job.epochs):
-        for rows in _shuffled(examples):
+        for rows in _shuffled(examples, job.batch_size):
             batch = collate(prepared.tokenizer, rows)
             batch |= dict(
                 prepared.tokenizer.pad(
@@ -252,10 +253,10 @@ def plain_loop(prepared: Prepared) -> None:
             scheduler.step()
 
 
-def _shuffled(examples: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _shuffled(examples: Sequence[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
     order = random.sample(range(len(examples)), len(examples))
-    for start in range(0, len(order), BATCH_SIZE):
-        yield [examples[row] for row in order[start : start + BATCH_SIZE]]
+    for start in range(0, len(order), size):
+        yield [examples[row] for row in order[start : start + size]]
 
 
 def predicted(prepared: Prepared, split: Split) -> tuple[Tensor, Tensor]:
@@ -264,8 +265,9 @@ def predicted(prepared: Prepared, split: Split) -> tuple[Tensor, Tensor]:
     device = next(network.parameters()).device
     texts = list(prepared.splits[split]["text"])
     scores, labels = [], []
-    for start in range(0, len(texts), BATCH_SIZE):
-        ids = tokenize(prepared.tokenizer, texts[start : start + BATCH_SIZE])[0]
+    size = prepared.job.batch_size
+    for start in range(0, len(texts), size):
+        ids = tokenize(prepared.tokenizer, texts[start : start + size])[0]
         batch = prepared.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(device)
         with torch.no_grad():
             heads = network(batch["input_ids"], batch["attention_mask"]).heads
