@@ -1,6 +1,6 @@
 """Quality on the four rated corpora: one encoder for all of them beside others, on the same test sentences.
 
-    python benchmarks/human_ratings.py [--sides NAME ...] [--seeds 0 1 2]    # hours; resumable
+    python benchmarks/human_ratings.py [--sides NAME ...] [--seeds 0 1 2] [--folds 5]    # hours; resumable
     python benchmarks/human_ratings.py --table               # of what is recorded so far
 
 A side is one way to get a score and a label for each sentence; most train MiniLM for three epochs. `together` is
@@ -8,14 +8,16 @@ one encoder with eight heads, for each corpus a classification and a regression,
 other settings: `configs/human_ratings.yaml` is the one with rating distributions. `Trainer, each alone` is
 Hugging Face's Trainer with the best settings of `training_sides.py`: a model with two heads for each corpus, so
 that in all it sees as many sentences as `together`. `frozen, linear` fits heads to what the backbone gives
-before any training. `VADER` needs `pip install vaderSentiment==3.3.2`. All have the split of the config, whole documents on one side. A line a side,
-seed and corpus is kept in benchmarks/results/human_ratings.jsonl, with what is predicted for each test sentence; recorded
-ones are not repeated. Differences are paired: sentences are drawn with replacement, for all seeds at once.
+before any training. `VADER` needs `pip install vaderSentiment==3.3.2`. All have the split of the config, whole documents on one side, or
+with `--folds` each of so many parts in turn as the test split. A line a side, seed, fold and corpus is kept in
+benchmarks/results/human_ratings.jsonl, with what is predicted for each test sentence; recorded ones are not repeated. Runs on
+another device or with other folds have tables of their own. Differences are paired: sentences are drawn with
+replacement, for all seeds at once.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
@@ -48,38 +50,75 @@ from lit_mtl.evaluation import bootstrap
 
 RESULTS = ROOT / "benchmarks" / "results" / "human_ratings.jsonl"
 
-Side = dict[str, list[dict[str, Any]]]
-"""The runs of a side by corpus, one a seed."""
+Run = dict[str, Any]
+
+Side = dict[str, list[Run]]
+"""The runs of a side by corpus, one a seed and fold."""
+
+People = dict[str, dict[int, Run]]
+"""What people say, by corpus and fold."""
 
 
-def recorded(path: Path) -> list[dict[str, Any]]:
+def recorded(path: Path) -> list[Run]:
     """What is on record of the config as it is now."""
     runs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [run for run in runs if settings().items() <= run.items()]
 
 
+def setting_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What runs of one table share beside the config."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"device": device, "folds": options.folds}
+
+
 def measure(options: argparse.Namespace) -> None:
     """Run what is not on record yet."""
+    for fold in range(options.folds):
+        _measure_fold(options, fold)
+
+
+def _measure_fold(options: argparse.Namespace, fold: int) -> None:
     rated: Rated | None = None
+    options.fold = fold
+    split = [f"--data.folds={options.folds}", f"--data.fold={fold}"] if options.folds > 1 else []
     wanted = [("people", 0)]
     for seed in options.seeds:
         wanted += [(side, seed) for side in options.sides if seed == 0 or side not in UNSEEDED]
     for side, seed in wanted:
-        key = {"side": side, "seed": seed, **settings()}
+        key = {"side": side, "seed": seed, "fold": fold, **setting_of(options), **settings()}
         if any(key.items() <= run.items() for run in recorded(options.record)):
             continue
-        rated = rated or Rated(options.fit)
-        options.side = side
+        rated = rated or Rated([*options.fit, *split])
+        options.side, options.split = side, split
         found = rated.targets() if side == "people" else SIDES[side](rated, options, seed)
         with options.record.open("a", encoding="utf-8") as file:
             for corpus, values in found.items():
                 file.write(json.dumps({**key, "corpus": corpus, **values}) + "\n")
 
 
-def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Sides, their differences from the Trainer, what each ingredient gives, and the calibration."""
+def tables(runs: Sequence[Run]) -> str:
+    """The tables of each device and number of folds, with a title if there are several."""
+    settings = list(dict.fromkeys((run["device"], run["folds"]) for run in runs))
+    parts = []
+    for device, folds in settings:
+        own = [run for run in runs if (run["device"], run["folds"]) == (device, folds)]
+        title = f"{device}, " + (f"{folds} folds" if folds > 1 else "the config's own split")
+        parts.append(f"{title}:\n\n{table(own)}" if len(settings) > 1 else table(own))
+    return "\n\n".join(parts)
+
+
+def _people(runs: Sequence[Run]) -> People:
+    found: People = {}
+    for run in runs:
+        if run["side"] == "people":
+            found.setdefault(run["corpus"], {})[run["fold"]] = run
+    return found
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Of one device and number of folds: sides, their differences from the Trainer, what each ingredient gives, and the calibration."""
     names = list(dict.fromkeys(run["corpus"] for run in runs))
-    people = {run["corpus"]: run for run in runs if run["side"] == "people"}
+    people = _people(runs)
     of: dict[str, Side] = {}
     for side in SIDES:
         own = [run for run in runs if run["side"] == side]
@@ -88,7 +127,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     shown = [side for side in of if side not in TOGETHER_WITH or side in (TOGETHER, RECIPE)]
     rows = [[side, *_figures(of[side], people)] for side in shown]
     rows += [
-        [kind, "", *(f"{people[name][kind]:.3f}" for name in names)]
+        [kind, "", *(f"{fmean(run[kind] for run in people[name].values()):.3f}" for name in names)]
         for kind in ("one person", "ceiling")
     ]
     headers = ["side", "seeds", *(f"{name}: r (accuracy)" for name in names)]
@@ -105,7 +144,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
             cells = [_difference(one[name], other[name], people[name]) for name in names]
             # of the Trainer's no embedding was measured, and it was timed beside other programs
             costs = [_time(one, other)] if against != TRAINER else []
-            rows.append([side, str(len(one[names[0]])), *cells, *costs])
+            rows.append([side, str(_seeds(one)), *cells, *costs])
         if rows:
             headers = [f"r less that of `{against}`", "seeds", *names, "time"]
             parts.append(tabulate(rows, headers[: len(rows[0])], disable_numparse=True))
@@ -121,22 +160,35 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _figures(of: Side, people: Mapping[str, Any]) -> list[str]:
+def _seeds(of: Side) -> int:
+    return len({run["seed"] for run in next(iter(of.values()))})
+
+
+def _figures(of: Side, people: People) -> list[str]:
     """Number of seeds; of each corpus r with its standard deviation over them, and the accuracy."""
     cells = []
     for name, runs in of.items():
-        r = [_pearson(run, people[name]) for run in runs]
+        seeds = dict.fromkeys(run["seed"] for run in runs)
+        r = [
+            fmean(_pearson(run, people[name]) for run in runs if run["seed"] == seed)
+            for seed in seeds
+        ]
         right = [_accuracy(run, people[name]) for run in runs]
         spread = f" ± {np.std(r, ddof=1):.3f}" if len(r) > 1 else ""
         cells.append(f"{fmean(r):.3f}{spread} ({fmean(right):.3f})")
-    return [str(len(next(iter(of.values())))), *cells]
+    return [str(_seeds(of)), *cells]
 
 
 def _of_the_same_seeds(one: Side, other: Side) -> tuple[Side, Side]:
-    """The runs of two sides on the seeds that both have."""
-    own, others = ({run["seed"] for run in next(iter(side.values()))} for side in (one, other))
+    """The runs of two sides on the seeds and folds that both have."""
+    own, others = (
+        {(run["seed"], run["fold"]) for run in next(iter(side.values()))} for side in (one, other)
+    )
     both = [
-        {name: [run for run in runs if run["seed"] in own & others] for name, runs in side.items()}
+        {
+            name: [run for run in runs if (run["seed"], run["fold"]) in own & others]
+            for name, runs in side.items()
+        }
         for side in (one, other)
     ]
     return both[0], both[1]
@@ -157,12 +209,12 @@ def _pairs(of: Side) -> list[str]:
     for key in ("pairs before", "pairs", "pairs aligned"):
         known = [run[key] for run in runs if run.get(key) is not None]
         cells.append(f"{fmean(known):.3f}" if len(known) == len(runs) else "")
-    return [str(len(runs)), *cells]
+    return [str(_seeds(of)), *cells]
 
 
-def plot(runs: Sequence[dict[str, Any]], path: Path) -> None:
+def plot(runs: Sequence[Run], path: Path) -> None:
     """Draw what an embedding that ranks pairs well costs: a point a weight, with and without alignment."""
-    people = {run["corpus"]: run for run in runs if run["side"] == "people"}
+    people = _people(runs)
     figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for key, label, style in (
@@ -208,10 +260,10 @@ def plot(runs: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _calibration(name: str, runs: Sequence[dict[str, Any]], people: dict[str, Any]) -> list[str]:
-    """Means over the seeds; and where the share of true values lies 95 times of 100 if it is 90 %."""
+def _calibration(name: str, runs: Sequence[Run], people: dict[int, Run]) -> list[str]:
+    """Means over the runs; and where the share of true values lies 95 times of 100 if it is 90 %."""
     labels, scores = ([run["calibration"][task] for run in runs] for task in ("sentiment", "score"))
-    rows = len(people["scores"])
+    rows = sum(len(people[fold]["scores"]) for fold in {run["fold"] for run in runs})
     low, high = (binom.ppf(end, rows, 0.9) / rows for end in (0.025, 0.975))
     found = [
         [each[when][key] for each in reports if each[when] is not None]
@@ -227,31 +279,37 @@ def _calibration(name: str, runs: Sequence[dict[str, Any]], people: dict[str, An
 
 
 def _pearson(
-    run: dict[str, Any], people: dict[str, Any], chosen: NDArray[np.int64] | slice = slice(None)
+    run: Run, people: dict[int, Run], chosen: NDArray[np.int64] | slice = slice(None)
 ) -> float:
-    said, true = (np.asarray(each["scores"])[chosen] for each in (run, people))
+    said, true = (np.asarray(each["scores"])[chosen] for each in (run, people[run["fold"]]))
     return float(np.corrcoef(said, true)[0, 1])
 
 
-def _accuracy(run: dict[str, Any], people: dict[str, Any]) -> float:
-    return float(np.mean(np.asarray(run["positive"]) == np.asarray(people["positive"])))
+def _accuracy(run: Run, people: dict[int, Run]) -> float:
+    true = np.asarray(people[run["fold"]]["positive"])
+    return float(np.mean(np.asarray(run["positive"]) == true))
 
 
-def _difference(
-    own: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], people: dict[str, Any]
-) -> str:
-    """Mean over the seeds, with the middle 95 % over draws of sentences."""
+def _difference(own: Sequence[Run], others: Sequence[Run], people: dict[int, Run]) -> str:
+    """Mean over seeds and folds, with the middle 95 % over draws of sentences."""
+    folds = sorted({run["fold"] for run in own})
+    rows = [len(people[fold]["scores"]) for fold in folds]
+    begins = dict(zip(folds, np.cumsum([0, *rows]), strict=False))
 
     def difference(chosen: NDArray[np.int64]) -> float:
+        parts = {
+            fold: chosen[(chosen >= begins[fold]) & (chosen < begins[fold] + size)] - begins[fold]
+            for fold, size in zip(folds, rows, strict=True)
+        }
         one, other = (
-            fmean(_pearson(run, people, chosen) for run in runs) for runs in (own, others)
+            fmean(_pearson(run, people, parts[run["fold"]]) for run in runs)
+            for runs in (own, others)
         )
         return one - other
 
-    rows = len(people["scores"])
-    mean = difference(np.arange(rows))
+    mean = difference(np.arange(sum(rows)))
     intervals = bootstrap(
-        lambda chosen: {"difference": difference(chosen.numpy())}, rows=rows, resamples=1000
+        lambda chosen: {"difference": difference(chosen.numpy())}, rows=sum(rows), resamples=1000
     )
     if not intervals:  # too few sentences
         return f"{mean:+.3f}"
@@ -264,6 +322,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--folds", type=int, default=1, help="parts that are the test split in turn"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--record", type=Path, default=RESULTS)
     parser.add_argument("--pairs", type=Path, default=ROOT / "data" / "lee_pairs.tsv")
@@ -278,9 +339,11 @@ def main() -> None:
         if VADER in options.sides and find_spec("vaderSentiment") is None:
             parser.error(f"the side {VADER} needs `pip install vaderSentiment==3.3.2`")
         measure(options)
-    print(table(recorded(options.record)))
+    runs = recorded(options.record)
+    print(tables(runs))
     if options.plot is not None:
-        plot(recorded(options.record), options.plot)
+        own = setting_of(options).items()
+        plot([run for run in runs if own <= run.items()], options.plot)
 
 
 if __name__ == "__main__":

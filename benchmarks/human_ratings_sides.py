@@ -173,10 +173,19 @@ def vader(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
 
 def together(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
     """Train all at once, by `fit`; a run that was interrupted goes on."""
-    name = f"{options.side}-seed_{seed}".replace(" ", "_")
+    fold = f"-fold_{options.fold}" if options.split else ""
+    name = f"{options.side}-seed_{seed}{fold}".replace(" ", "_")
     folder: Path = options.runs / name
     config = write_settings(folder / "settings.yaml", options.side)
-    words = [sys.executable, "-m", "lit_mtl", "fit", f"--config={config}", *options.fit]
+    words = [
+        sys.executable,
+        "-m",
+        "lit_mtl",
+        "fit",
+        f"--config={config}",
+        *options.fit,
+        *options.split,
+    ]
     words += [
         *TOGETHER_WITH[options.side],
         f"--seed_everything={seed}",

@@ -249,6 +249,21 @@ def test_human_ratings_measures_all_sides_on_the_same_test_sentences(
     assert [line.split("  ")[0] for line in table.splitlines()[2:6]] == sides
     assert len(record.read_text().splitlines()) == len(runs)
 
+    options[options.index("--seeds") - len(sides) : options.index("--seeds")] = ["frozen, linear"]
+    printed = run("human_ratings.py", "--folds", "2", *options)
+    assert printed.startswith("cpu, the config's own split:\n")
+    assert "\ncpu, 2 folds:\n" in printed
+    folds = [json.loads(line) for line in record.read_text().splitlines()[len(runs) :]]
+    assert [(each["fold"], each["side"]) for each in folds[::4]] == [
+        (fold, side) for fold in (0, 1) for side in ("people", "frozen, linear")
+    ]
+    for corpus in CORPORA:
+        sizes = [len(each["scores"]) for each in folds if each["corpus"] == corpus]
+        assert sizes[0] == sizes[1]
+        assert sizes[0] + sizes[2] == len(
+            Path("data", corpus, "scores.tsv").read_text().splitlines()[1:]
+        )
+
 
 def test_the_drawn_trade_off_is_that_of_the_record(tmp_path: Path) -> None:
     run("human_ratings.py", "--table", f"--plot={tmp_path / 'drawn.png'}")
