@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -59,6 +59,19 @@ def step(
     assert term == 0
     (weighted_sum(losses, weights=weights) + term).backward()
     return {name: float(factor) for name, factor in factors.items()}
+
+
+def step_of_scaled(scale: float) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    """Of tasks in conflict, all of whose losses are so many times as large: what is added, and the factors."""
+    model = in_conflict()
+    embedding, losses = model.losses()
+    return UPGrad()(
+        {name: loss * scale for name, loss in losses.items()},
+        weights=WEIGHTS,
+        embedding=embedding,
+        shared=list(model.layer.parameters()),
+        mean=lambda value: value,
+    )
 
 
 def in_conflict() -> Shared:
@@ -132,15 +145,7 @@ def test_nothing_shared_and_one_task_alone_change_nothing() -> None:
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_the_size_of_all_gradients_does_not_matter(scale: float) -> None:
     expected = step(in_conflict())
-    model = in_conflict()
-    embedding, losses = model.losses()
-    _, factors = UPGrad()(
-        {name: loss * scale for name, loss in losses.items()},
-        weights=WEIGHTS,
-        embedding=embedding,
-        shared=list(model.layer.parameters()),
-        mean=lambda value: value,
-    )
+    _, factors = step_of_scaled(scale)
     assert {name: float(factor) for name, factor in factors.items()} == pytest.approx(
         expected, rel=1e-3
     )
@@ -149,15 +154,7 @@ def test_the_size_of_all_gradients_does_not_matter(scale: float) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])
 def test_gradients_that_say_nothing_leave_the_static_weights(bad: float) -> None:
     """A run that diverges is stopped by the guard, which names the parameters."""
-    model = in_conflict()
-    embedding, losses = model.losses()
-    term, factors = UPGrad()(
-        {name: loss * bad for name, loss in losses.items()},
-        weights=WEIGHTS,
-        embedding=embedding,
-        shared=list(model.layer.parameters()),
-        mean=lambda value: value,
-    )
+    term, factors = step_of_scaled(bad)
     assert factors == WEIGHTS
     assert term == 0
 

@@ -1,4 +1,4 @@
-"""An embedding in which sentences are as near to each other as in the base, with the same predictions.
+"""An embedding whose cosines follow the base's, with the same predictions.
 
 Fine-tuning on labels stretches the space along what the heads read, so that sentences end up ordered by
 label. Most of what the base knew of them is still there, and a linear map brings it forward. Whatever map is

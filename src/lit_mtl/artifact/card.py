@@ -208,8 +208,8 @@ def _embedding(health: Mapping[str, float]) -> list[str]:
 def _aligned(found: Alignment) -> str:
     """The section on an embedding that was changed after the training."""
     return (
-        "## Embedding\n\nProjection and heads were changed after the training so that sentences are as near "
-        "to each other as in the pre-trained model, and predictions stay: a linear map fitted to "
+        "## Embedding\n\nProjection and heads were changed after the training so that cosines follow those "
+        "in the pre-trained model as far as a linear map can, and predictions stay. It was fitted to "
         f"{found.sentences:,} sentences. On {found.measured:,} others the rank correlation of the cosines of "
         f"all pairs with those in the pre-trained model is {found.kept_similarity:.4f}, and was "
         f"{found.kept_similarity_before:.4f} before; no output of a head changed by more than "

@@ -113,8 +113,8 @@ def parser(name: str) -> argparse.ArgumentParser:
         "--align_to_base",
         type=Path,
         metavar="FILE",
-        help="change projection and heads so that this file's sentences are as near to each other as in the "
-        "pre-trained model; predictions stay",
+        help="change projection and heads so that cosines follow those in the pre-trained model, as far as "
+        "a linear map fitted to this file's sentences can; predictions stay",
     )
     parser.add_argument("--push_to_hub", metavar="OWNER/NAME", help="upload to the model hub")
     parser.add_argument("--public", action="store_true", help="make a new repository public")
