@@ -33,13 +33,16 @@ from tabulate import tabulate
 from human_ratings_sides import (
     FROZEN,
     INGREDIENTS,
+    LONGER,
     PROTECTED,
     RECIPE,
     ROOT,
+    SHARED,
     SIDES,
     TOGETHER,
     TOGETHER_WITH,
     TRAINER,
+    TRAINER_LONGER,
     UNSEEDED,
     VADER,
     Rated,
@@ -124,7 +127,8 @@ def table(runs: Sequence[Run]) -> str:
         own = [run for run in runs if run["side"] == side]
         if own:
             of[side] = {name: [run for run in own if run["corpus"] == name] for name in names}
-    shown = [side for side in of if side not in TOGETHER_WITH or side in (TOGETHER, RECIPE)]
+    parts_of = {*TOGETHER_WITH, *SHARED} - {TOGETHER, RECIPE, *LONGER}
+    shown = [side for side in of if side not in parts_of]
     rows = [[side, *_figures(of[side], people)] for side in shown]
     rows += [
         [kind, "", *(f"{fmean(run[kind] for run in people[name].values()):.3f}" for name in names)]
@@ -133,9 +137,10 @@ def table(runs: Sequence[Run]) -> str:
     headers = ["side", "seeds", *(f"{name}: r (accuracy)" for name in names)]
     parts = [tabulate(rows, headers, disable_numparse=True)]
     compared = {
-        TRAINER: [TOGETHER, RECIPE],
+        TRAINER: [TOGETHER, RECIPE, TRAINER_LONGER],
+        TRAINER_LONGER: list(LONGER),
         TOGETHER: list(INGREDIENTS)[1:],
-        RECIPE: list(PROTECTED),
+        RECIPE: [*PROTECTED, *SHARED, *LONGER],
     }
     for against, others in compared.items():
         rows = []
@@ -143,7 +148,7 @@ def table(runs: Sequence[Run]) -> str:
             one, other = _of_the_same_seeds(of[side], of[against])
             cells = [_difference(one[name], other[name], people[name]) for name in names]
             # of the Trainer's no embedding was measured, and it was timed beside other programs
-            costs = [_time(one, other)] if against != TRAINER else []
+            costs = [_time(one, other)] if against in TOGETHER_WITH else []
             rows.append([side, str(_seeds(one)), *cells, *costs])
         if rows:
             headers = [f"r less that of `{against}`", "seeds", *names, "time"]

@@ -12,6 +12,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,8 +22,11 @@ import torch
 import yaml
 
 from lit_mtl.artifact.base_alignment import LEAST_SENTENCES, align_to_base
+from lit_mtl.artifact.base_share import towards_base
 from lit_mtl.artifact.bundle import TrainedModel, load_checkpoint
 from lit_mtl.callbacks.pair_similarity import pairs_spearman
+from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.commands.results import RESULTS_FILE
 from lit_mtl.commands.train import LitMTLCLI, configured, read_data
 from lit_mtl.data.corpus import Corpus
 from lit_mtl.data.scored_pairs import read_scored_pairs
@@ -55,15 +59,26 @@ PROTECTED = {
     for weight in (0.25, 0.5, 1.0, 4.0)
 }
 
-TOGETHER_WITH = {**INGREDIENTS, **PROTECTED}
+LONGER = {f"{RECIPE} + twice the epochs": ["--trainer.max_epochs=6"]}
+
+TOGETHER_WITH = {**INGREDIENTS, **PROTECTED, **LONGER}
 """Options of `fit` by side."""
+
+SHARED = {
+    f"{side} + base share {share:g}": (side, share)
+    for side, share in ((f"{RECIPE} + protection 0.25", 0.1),)
+}
+"""Another side, and the share of the base's weights in its backbone."""
 
 ALIGNED_ON = 5000
 """Training sentences, drawn once, on which the embedding is aligned to the base."""
 
 TRAINER = "Trainer, each alone"
+TRAINER_LONGER = "Trainer, each alone, twice the epochs"
 FROZEN = "frozen, linear"
 VADER = "VADER"
+
+_BEST = Path("checkpoints", "best.ckpt")
 
 Found = dict[str, dict[str, Any]]
 """For each corpus: `seconds`, the `scores` of its test sentences, and `positive` for those with a label."""
@@ -173,29 +188,41 @@ def vader(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
 
 def together(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
     """Train all at once, by `fit`; a run that was interrupted goes on."""
+    folder = trained(options, options.side, seed)
+    return measured(rated, folder, load_checkpoint(folder / _BEST), pairs_file(options))
+
+
+def trained(options: argparse.Namespace, side: str, seed: int) -> Path:
+    """The folder of a finished run."""
     fold = f"-fold_{options.fold}" if options.split else ""
-    name = f"{options.side}-seed_{seed}{fold}".replace(" ", "_")
+    name = f"{side}-seed_{seed}{fold}".replace(" ", "_")
     folder: Path = options.runs / name
-    config = write_settings(folder / "settings.yaml", options.side)
-    words = [
-        sys.executable,
-        "-m",
-        "lit_mtl",
-        "fit",
-        f"--config={config}",
-        *options.fit,
-        *options.split,
-    ]
-    words += [
-        *TOGETHER_WITH[options.side],
-        f"--seed_everything={seed}",
-        "--dashboards.enabled=false",
-    ]
+    if (folder / RESULTS_FILE).exists():
+        return folder
+    config = write_settings(folder / "settings.yaml", side)
+    words = [sys.executable, "-m", "lit_mtl", "fit", f"--config={config}", *options.fit]
+    words += [*options.split, *TOGETHER_WITH[side], f"--seed_everything={seed}"]
+    words += ["--dashboards.enabled=false", f"--pairs.path={pairs_file(options)}"]
     words += [f"--trainer.logger.init_args.save_dir={options.runs}", "--ckpt_path=auto"]
-    words += [f"--pairs.path={pairs_file(options)}", "--trainer.logger.init_args.name="]
-    words += [f"--trainer.logger.init_args.version={name}"]
+    words += ["--trainer.logger.init_args.name=", f"--trainer.logger.init_args.version={name}"]
     subprocess.run(words, check=True, env=_environment(options), stdout=subprocess.DEVNULL)
-    return measured(rated, folder, pairs_file(options))
+    return folder
+
+
+def with_base_share(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
+    """The model of another side with some of the base's weights; it is not calibrated."""
+    side, share = SHARED[options.side]
+    folder = trained(options, side, seed)
+    model, spec = load_checkpoint(folder / _BEST), read_checkpoint(folder / _BEST)[SPEC_KEY]
+    weights = towards_base(model.network.state_dict(), spec, share=share)
+    model.network.load_state_dict(weights)
+    found = measured(rated, folder, model, pairs_file(options))
+    pairs = pairs_spearman(model.embed, read_scored_pairs(pairs_file(options)))
+    return {
+        corpus: {key: value for key, value in values.items() if key != "calibration"}
+        | {"pairs": pairs}
+        for corpus, values in found.items()
+    }
 
 
 def write_settings(path: Path, side: str) -> Path:
@@ -215,10 +242,9 @@ def write_settings(path: Path, side: str) -> Path:
     return path
 
 
-def measured(rated: Rated, folder: Path, pairs: Path) -> Found:
-    """What the best checkpoint of a run predicts for the test sentences; and pairs, also when aligned."""
-    results = json.loads((folder / "results.json").read_text())
-    model = load_checkpoint(folder / "checkpoints" / "best.ckpt")
+def measured(rated: Rated, folder: Path, model: TrainedModel, pairs: Path) -> Found:
+    """What the model of a run predicts for the test sentences; and pairs, also when aligned."""
+    results = json.loads((folder / RESULTS_FILE).read_text())
     shared = {
         "seconds": results["training_seconds"] / len(rated.names),
         "pairs": results["embedding"]["pairs_spearman"],
@@ -239,7 +265,7 @@ def measured(rated: Rated, folder: Path, pairs: Path) -> Found:
                 task: results["calibration"][f"{corpus}_{task}"]["test"] for task in tasks
             },
         }
-    aligned = aligned_pairs(rated, model, pairs)
+    aligned = aligned_pairs(rated, deepcopy(model), pairs)
     return {corpus: {**values, "pairs aligned": aligned} for corpus, values in found.items()}
 
 
@@ -284,10 +310,11 @@ def _rounded(values: torch.Tensor) -> list[float]:
 
 def trainer_alone(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
     """Hugging Face's Trainer on each corpus, one after the other."""
-    return {name: _trained(rated, options, name, seed) for name in rated.names}
+    epochs = rated.cli.config.trainer.max_epochs * (2 if options.side == TRAINER_LONGER else 1)
+    return {name: _trained(rated, name, seed, epochs=epochs) for name in rated.names}
 
 
-def _trained(rated: Rated, options: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+def _trained(rated: Rated, name: str, seed: int, *, epochs: int) -> dict[str, Any]:
     labels = ("negative", "positive")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -299,12 +326,11 @@ def _trained(rated: Rated, options: argparse.Namespace, name: str, seed: int) ->
                     line = {"text": row["text"], "score": row["score"], "split": split}
                     line["sentiment"] = None if label is None else labels[label]
                     file.write(json.dumps(line) + "\n")
-        config = rated.cli.config
         job = Job(
             rows=path,
-            backbone=config.model.backbone,
+            backbone=rated.cli.config.model.backbone,
             frozen=[],
-            epochs=config.trainer.max_epochs,
+            epochs=epochs,
             scratch=folder,
             seed=seed,
         )
@@ -403,7 +429,9 @@ def _fitted(rated: Rated, name: str, vectors: dict[str, torch.Tensor]) -> dict[s
 
 SIDES: dict[str, Callable[[Rated, argparse.Namespace, int], Found]] = {
     **dict.fromkeys(TOGETHER_WITH, together),
+    **dict.fromkeys(SHARED, with_base_share),
     TRAINER: trainer_alone,
+    TRAINER_LONGER: trainer_alone,
     FROZEN: frozen_linear,
     VADER: vader,
 }

@@ -12,6 +12,7 @@ NOTES = {
     "💡 Tip: For seamless cloud logging and experiment tracking, try": False,
     "TPU available: False, using: 0 TPU cores": False,
     "GPU available: True (cuda), used: False": True,
+    "You are using a CUDA device ('NVIDIA H100') that has Tensor Cores. To properly utilize": False,
     "`Trainer.fit` stopped: `max_epochs=3` reached.": False,
     "Loaded model weights from the checkpoint at best.ckpt": False,
     "Time limit reached. Elapsed time is 0:00:10. Signaling Trainer to stop.": True,
@@ -23,6 +24,9 @@ def test_notes_are_dropped_and_messages_are_kept(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.INFO):
         for message in NOTES:
             rank_zero_info(message)
+        logging.getLogger("lightning.pytorch.accelerators.cuda").info(
+            "LOCAL_RANK: 0 - CUDA_VISIBLE_DEVICES: [0]"
+        )
     assert caplog.messages == [message for message, kept in NOTES.items() if kept]
 
 

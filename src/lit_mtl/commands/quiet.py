@@ -21,6 +21,9 @@ _NOTES = (
     "Loading `train_dataloader` to estimate number of stepping batches",
     "Restoring states from the checkpoint path at",
     "Using bfloat16 Automatic Mixed Precision",
+    "CUDA_VISIBLE_DEVICES: [",
+    # for products in float32, of which few are left in bfloat16; and no option of this project
+    "that has Tensor Cores",
     "Loaded model weights from the checkpoint at",
     # what the first lines and the last one of a training say
     "Seed set to",
@@ -34,8 +37,9 @@ _NOTE_LOGGERS = (
     "lightning.fabric.utilities.rank_zero",
     "lightning.fabric.utilities.seed",
     "lightning.fabric.utilities.distributed",
+    "lightning.pytorch.accelerators.cuda",
 )
-"""The loggers behind Lightning's `rank_zero_info`, and those that tell the seed and the processes."""
+"""The loggers behind Lightning's `rank_zero_info`, and those that tell seed, processes and devices."""
 
 _WARNINGS = (
     # lightning 2.6.6 uses a name that torch 2.13 renames: utilities/_pytree.py
