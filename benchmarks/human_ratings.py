@@ -7,7 +7,8 @@ A side is one way to get a score and a label for each sentence; most train MiniL
 one encoder with eight heads, for each corpus a classification and a regression, and `together + ...` the same with
 other settings: `configs/human_ratings.yaml` is the one with rating distributions. `Trainer, each alone` is
 Hugging Face's Trainer with the best settings of `training_sides.py`: a model with two heads for each corpus, so
-that in all it sees as many sentences as `together`. `frozen, linear` fits heads to what the backbone gives
+that in all it sees as many sentences as `together`. `... + base share` is the model of another side with some of
+the base's weights in its backbone, as `export --base_share` makes it. `frozen, linear` fits heads to what the backbone gives
 before any training. `VADER` needs `pip install vaderSentiment==3.3.2`. All have the split of the config, whole documents on one side, or
 with `--folds` each of so many parts in turn as the test split. A line a side, seed, fold and corpus is kept in
 benchmarks/results/human_ratings.jsonl, with what is predicted for each test sentence; recorded ones are not repeated. Runs on

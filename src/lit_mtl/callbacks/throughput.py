@@ -129,8 +129,8 @@ class StepOperations:
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a product of two square matrices of random numbers.
 
-    The best of some trials, with the threads that the training has. It takes some milliseconds. On a
-    GPU the matrices are larger, or the call would take longer than the product.
+    The best of some trials, with the threads that the training has. It takes some milliseconds, on a
+    slow GPU a second: the matrices are larger there, or the call would take longer than the product.
     """
     size = _SIZES["cpu" if device.type == "cpu" else "gpu"]
     draws = torch.Generator(device).manual_seed(0)  # not those of the training
