@@ -139,7 +139,7 @@ def table(runs: Sequence[Run]) -> str:
     parts = [tabulate(rows, headers, disable_numparse=True)]
     compared = {
         TRAINER: [TOGETHER, RECIPE, TRAINER_LONGER],
-        TRAINER_LONGER: list(LONGER),
+        TRAINER_LONGER: [RECIPE, *LONGER],
         TOGETHER: list(INGREDIENTS)[1:],
         RECIPE: [*PROTECTED, *SHARED, *LONGER],
     }

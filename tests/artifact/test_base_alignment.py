@@ -129,6 +129,22 @@ def test_the_export_of_an_aligned_model_says_so_and_keeps_what_it_knew(
         assert one["score"]["score"] == pytest.approx(two["score"]["score"], abs=1e-3)
 
 
+def test_an_alignment_of_a_model_with_a_share_of_the_base_keeps_that_model_s_predictions(
+    calibrated: Path, lit_mtl: Run, tmp_path: Path
+) -> None:
+    texts = sentences(200)
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    words = ["export", "--ckpt_path", calibrated, "--output", tmp_path / "out"]
+    words += ["--base_share=0.3", "--align_to_base", tmp_path / "texts.txt"]
+    assert lit_mtl(*words) == 0
+    facts = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert facts["base_share"] == 0.3
+    assert facts["aligned_to_base"]["sentences"] == 180
+    expected = load_checkpoint(calibrated, base_share=0.3).predict(texts[:20])
+    for one, two in zip(expected, load(tmp_path / "out").predict(texts[:20]), strict=True):
+        assert one["score"]["score"] == pytest.approx(two["score"]["score"], abs=1e-3)
+
+
 def test_what_cannot_be_aligned_is_refused(
     fit_arguments: list[str],
     calibrated: Path,
