@@ -120,7 +120,7 @@ def _people(runs: Sequence[Run]) -> People:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Of one device and number of folds: sides, their differences from the Trainer, what each ingredient gives, and the calibration."""
+    """Sides, their differences, what each ingredient gives, and the calibration, of one device and split."""
     names = list(dict.fromkeys(run["corpus"] for run in runs))
     people = _people(runs)
     of: dict[str, Side] = {}

@@ -311,10 +311,10 @@ def _rounded(values: torch.Tensor) -> list[float]:
 def trainer_alone(rated: Rated, options: argparse.Namespace, seed: int) -> Found:
     """Hugging Face's Trainer on each corpus, one after the other."""
     epochs = rated.cli.config.trainer.max_epochs * (2 if options.side == TRAINER_LONGER else 1)
-    return {name: _trained(rated, name, seed, epochs=epochs) for name in rated.names}
+    return {name: _trained_alone(rated, name, seed, epochs=epochs) for name in rated.names}
 
 
-def _trained(rated: Rated, name: str, seed: int, *, epochs: int) -> dict[str, Any]:
+def _trained_alone(rated: Rated, name: str, seed: int, *, epochs: int) -> dict[str, Any]:
     labels = ("negative", "positive")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,7 +1,7 @@
 """Five ways to train the same model on the same rows, for `training_speed.py`.
 
 All begin with the same weights (backbone, projection and two heads, seeded), see the same sentences for
-the same number of epochs in batches of as many, take a peak rate of 1e-4 that climbs for a tenth of the steps and
+the same number of epochs in batches of the same size, take a peak rate of 1e-4 that climbs for a tenth of the steps and
 then falls to 0, and leave the same parameters frozen. What differs is the trainer: how it batches and
 pads, its precision, its optimizer's rates for the layers, and what it does beside the steps.
 """

@@ -6,10 +6,11 @@
 
 The sides are those of `training_sides.py`, the rows a sample of the movies corpus. Each training is a
 process of its own; the clock runs from the call that trains to its return, with model and tokenised rows in
-memory, on a GPU behind a first training that is not counted: kernels are loaded as they are needed. In a round all sides train in turn, so that other load on the machine meets all of them, and a row
-of the table shows medians over the rounds and of ratios within a round. Quality is that on all test
-sentences of the corpus, predicted by the same code. A line a training is kept in
-benchmarks/results/training_speed.jsonl; recorded ones are not repeated. It takes a GPU if there is one.
+memory, on a GPU behind a first training that is not counted: kernels are loaded as they are needed. In a
+round all sides train in turn, so that other load on the machine meets all of them, and a row of the table
+shows medians over the rounds and of ratios within a round. Quality is that on all test sentences of the
+corpus, predicted by the same code. A line a training is kept in benchmarks/results/training_speed.jsonl;
+recorded ones are not repeated. It takes a GPU if there is one.
 """
 
 import argparse
