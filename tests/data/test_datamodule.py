@@ -251,6 +251,10 @@ def test_corpora_are_fetched_for_each_source_that_names_one(
     assert len(set(prints)) == 1
     assert len(list(Path("cache").iterdir())) == 2, "the first and the last are one"
     assert sorted(path.name for path in Path("data").iterdir()) == ["tweets"]
+    # but a corpus that is grouped by its documents is not its files without groups
+    assert fetched(corpus="nyt") == fetched(sources={"data": Source(path="data/nyt")})
+    assert prints[-2] != prints[-1]
+    assert len(list(Path("cache").iterdir())) == 4
     assert (Path("t") / "scores.tsv").read_bytes() == Path("data/tweets/scores.tsv").read_bytes()
     with pytest.raises(ConfigError, match="but got both"):
         module(None, tiny_bert, corpus="nyt", sources={"a": Source(corpus="nyt")})

@@ -354,6 +354,37 @@ def test_text_files_are_split_by_the_groups_of_the_table_beside_them(tmp_path: P
     assert sum(map(len, documents)) == 50
 
 
+@pytest.mark.parametrize("parts", [1, 7])
+def test_a_task_alone_is_split_as_beside_the_task_whose_table_has_the_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """The table gives its groups and nothing else: no sentence, no target, no dropped row."""
+    monkeypatch.setattr("lit_mtl.data.joining.number_of_parts", lambda _: parts)
+    lines = [f"TEXT {n}" for n in range(0, 500, 2)] + ["alone"]
+    folder = files(
+        tmp_path / "own",
+        positive="".join(f"{line}\n" for line in lines[::2]),
+        negative="".join(f"{line}\n" for line in lines[1::2]),
+    )
+    # some rows of the table have no score, some no group, one no text
+    rows = [f"text {n}\t{n % 3 or ''}\t{f'd{n // 10}' if n % 7 else ''}" for n in range(500)]
+    table(folder / "scores.tsv", "text\tscore\tdoc", *rows, "\t1\td3")
+    source = Source(path=str(folder), group="doc")
+    both = build({"a": source}, val=0.3, test=0.3)
+    alone = build({"a": source}, tasks={"sentiment": TASKS["sentiment"]}, val=0.3, test=0.3)
+    for split in SPLITS:
+        labelled = {text for text, found in targets(both, split).items() if "sentiment" in found}
+        assert set(texts(alone, split)) == labelled != set()
+    assert sum(len(texts(alone, split)) for split in SPLITS) == len(lines)
+    reading = alone.readings["sentiment"]
+    assert (reading.read, sum(d.count for d in reading.dropped.values())) == (len(lines), 0)
+    documents = [
+        {int(t.split()[1]) // 10 for t in texts(alone, split) if t != "alone" and int(t.split()[1]) % 7}
+        for split in SPLITS
+    ]
+    assert sum(map(len, documents)) == 50
+
+
 def test_sources_with_tasks_of_their_own_are_joined_by_text(tmp_path: Path) -> None:
     one = files(tmp_path / "one", positive="shared\nx\n", negative="y\n", scores="shared\t1\n")
     two = files(tmp_path / "two", positive="z\n", negative="shared\n", scores="z\t3\n")

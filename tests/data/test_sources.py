@@ -60,13 +60,22 @@ def test_one_table_serves_several_tasks_and_is_read_once(tmp_path: Path) -> None
 def test_groups_of_text_files_come_from_a_table_beside_them(tmp_path: Path) -> None:
     for name in ("positive", "negative"):
         (tmp_path / f"{name}.txt").write_text(f"{name}\n")
-    with pytest.raises(DataError, match="expected a table with the group column 'doc' beside"):
+    with pytest.raises(DataError, match="expected a table with the group column 'doc' and"):
         find(tmp_path, group="doc")
     (tmp_path / "scores.tsv").write_text("text\tscore\n")
     with pytest.raises(DataError, match=r"scores\.tsv:1: expected the group column 'doc'"):
         find(tmp_path, group="doc")
     (tmp_path / "scores.tsv").write_text("text\tscore\tdoc\n")
-    assert [feed.group_column for feed in find(tmp_path, group="doc").feeds] == [None, "doc"]
+    (tmp_path / "titles.tsv").write_text("title\tdoc\n")
+    found = find(tmp_path, group="doc")
+    assert [feed.group_column for feed in found.feeds] == [None, "doc"]
+    assert found.unused == [tmp_path / "titles.tsv"]
+    # and if no task learns from the table, it is read for its groups
+    found = find(tmp_path, {"sentiment": TASKS["sentiment"]}, group="doc")
+    assert [feed.columns for feed in found.feeds] == [{"sentiment": "label"}, {}]
+    assert found.feeds[1].group_column == "doc"
+    assert served(found) == {"sentiment": [tmp_path]}
+    assert found.unused == [tmp_path / "titles.tsv"]
 
 
 def test_a_corpus_of_documents_is_grouped_by_them() -> None:

@@ -221,17 +221,18 @@ class _Joiner:
 
 
 def _placed(rows: Iterable[Row]) -> list[Row]:
-    """Rows of a text without a group go where a row of the same text goes that has one."""
+    """The rows with targets; those without a group go where a row of the same text goes that has one."""
     known = list(rows)
     of_group: dict[str, float] = {}
     for row in known:
         if row.grouped:
             of_group.setdefault(row.key.casefold(), row.position)
+    labelled = [row for row in known if row.targets]
     if not of_group:
-        return known
+        return labelled
     return [
         row
         if row.grouped
         else row._replace(position=of_group.get(row.key.casefold(), row.position))
-        for row in known
+        for row in labelled
     ]

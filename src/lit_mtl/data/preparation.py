@@ -65,7 +65,15 @@ class Preparation:
             {
                 "sources": {
                     # weights change nothing here, nor does it matter who put the files there
-                    name: asdict(replace(source, path=source.place, corpus=None, weight=1.0))
+                    name: asdict(
+                        replace(
+                            source,
+                            path=source.place,
+                            corpus=None,
+                            group=source.grouping,
+                            weight=1.0,
+                        )
+                    )
                     for name, source in self.sources.items()
                 },
                 "contents": [

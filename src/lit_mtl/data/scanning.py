@@ -31,7 +31,7 @@ _MOST_CELLS = 1_000_000
 
 
 class Row(NamedTuple):
-    """A row with a sentence and a target, in plain values, as it is dealt into a part.
+    """A row with a sentence and a target or a group, in plain values, as it is dealt into a part.
 
     Args:
         text: the sentence.
@@ -43,6 +43,7 @@ class Row(NamedTuple):
         number: of the line.
         source: number of the source.
         targets: number of the task and target, or number of the cell where labels are not known yet.
+            Empty where the row only says the group of its text.
     """
 
     text: str
@@ -174,7 +175,7 @@ class Scan:
             text = sentence(record, feed.text)
             cells = [(cell or "").strip() for cell in record.cells[1 : len(columns) + 1]]
             targets = self._targets(record, tasks, cells, blank=not text)
-            if targets:
+            if text:
                 self._keep(feed, record, text, source, targets)
 
     def _targets(
@@ -214,17 +215,20 @@ class Scan:
         source: int,
         targets: tuple[tuple[int, Target], ...],
     ) -> None:
+        """Deal a row that has targets, or a group, which goes for rows of the same text as well."""
         key = text_key(text)
         fold = key.casefold()
         split = feed.split
         group: str | None = None
         if feed.group_column is not None:
             group = (record.cells[-1] or "").strip() or None
-        if feed.split_column is not None:
-            split = _declared(record, len(feed.columns) + 1)
-        if split is not None:
-            self.given[source].add(split)
         grouped = group is not None
+        if not (targets or grouped):
+            return
+        if targets and feed.split_column is not None:
+            split = _declared(record, len(feed.columns) + 1)
+        if targets and split is not None:
+            self.given[source].add(split)
         position = position_of(f"\0{group}" if grouped else fold)
         file = self.files.setdefault(record.file, len(self.files))
         row = Row(text, key, position, grouped, split, file, record.number, source, targets)

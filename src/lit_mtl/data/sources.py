@@ -37,8 +37,8 @@ class Source:
         test_path: files of the test split, like `path`. None: rows of `path`.
         split: column that says in which split a row is. None: a hash of the text says.
         group: column of what must not be torn by the split by hash, such as a document's number; a
-            folder of text files takes it from the tables beside them. None: the documents of a corpus
-            that has them.
+            folder of text files takes it from the tables beside them, also from one of which no task
+            learns. None: the documents of a corpus that has them.
         weight: how often rows of this source are drawn; see `data.mixing`.
     """
 
@@ -111,7 +111,7 @@ class Feed:
         source: name of its source.
         table: the table.
         text: column of the sentences.
-        columns: task name to the column of its targets.
+        columns: task name to the column of its targets; empty where only the groups are read.
         split: the split of all its rows, where its path says so.
         split_column: column that says it for each row.
         group_column: column of the rows' groups.
@@ -132,7 +132,7 @@ class Findings:
 
     Args:
         feeds: the tables to read, in their order.
-        unused: tables from which no task learns.
+        unused: tables that are not read.
     """
 
     feeds: list[Feed]
@@ -173,6 +173,7 @@ def find_sources(sources: Mapping[str, Source], tasks: Mapping[str, Task]) -> Fi
             found = _feeds(name, source, opened, tasks)
             if not found:
                 raise _nothing_found(path, tasks)
+            found += _groups_beside(name, source, opened, found)
             read = {feed.table.path for feed in found}
             feeds += found
             unused += [table.path for table, _ in opened if table.path not in read]
@@ -246,23 +247,26 @@ def _feeds(
                 )
             served[task, split] = table.path
         if columns:
-            feeds.append(
-                Feed(
-                    source=name,
-                    table=table,
-                    text=table.text_column(source.text),
-                    columns=columns,
-                    split=split,
-                    split_column=_named(table, source.split, "split"),
-                    group_column=_group_column(table, source),
-                )
-            )
-    _refuse_without_groups(source, feeds)
+            feeds.append(_feed(name, source, table, split, columns))
     missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
     if missing:
         wanted = {task: column for task, column in (source.tasks or {}).items() if task in missing}
         raise DataError(f"{source.place}: expected the columns of {wanted}; found none such")
     return feeds
+
+
+def _feed(
+    name: str, source: Source, table: Table, split: Split | None, columns: dict[str, str]
+) -> Feed:
+    return Feed(
+        source=name,
+        table=table,
+        text=table.text_column(source.text),
+        columns=columns,
+        split=split,
+        split_column=_named(table, source.split, "split"),
+        group_column=_group_column(table, source),
+    )
 
 
 def _columns(source: Source, table: Table, tasks: Mapping[str, Task]) -> dict[str, str]:
@@ -302,13 +306,23 @@ def _group_column(table: Table, source: Source) -> str | None:
     return None if table.is_label_folder else _named(table, source.grouping, "group")
 
 
-def _refuse_without_groups(source: Source, feeds: Sequence[Feed]) -> None:
-    """Names of text files say no groups; who asks for them must have a table that does."""
-    if source.grouping and feeds and all(feed.table.is_label_folder for feed in feeds):
+def _groups_beside(
+    name: str, source: Source, opened: Iterable[tuple[Table, Split | None]], feeds: Sequence[Feed]
+) -> list[Feed]:
+    """The tables that say the groups of text files, where none of those that are learned from does."""
+    if not source.grouping or not all(feed.table.is_label_folder for feed in feeds):
+        return []
+    found = [
+        _feed(name, source, table, split, {})
+        for table, split in opened
+        if source.grouping in table.columns and table.sentences(source.text) is not None
+    ]
+    if not found:
         raise DataError(
-            f"{source.place}: expected a table with the group column {source.grouping!r} beside the "
-            "text files; found none from which a task learns"
+            f"{source.place}: expected a table with the group column {source.grouping!r} and the "
+            "sentences beside the text files; found none"
         )
+    return found
 
 
 def _nothing_found(path: str, tasks: Mapping[str, Task]) -> DataError:

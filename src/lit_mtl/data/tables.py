@@ -84,15 +84,19 @@ class Table:
         """The first of several names that a column has; None if there is none of them."""
         return next((name for name in names if name in self.columns), None)
 
+    def sentences(self, name: str | None = None) -> str | None:
+        """The column of the sentences: that of a name, or the first of `TEXT_COLUMNS`; None without."""
+        return self.column(TEXT_COLUMNS if name is None else (name,))
+
     def text_column(self, name: str | None = None) -> str:
-        """The column of the sentences: that of a name, or the first of `TEXT_COLUMNS`.
+        """The same column.
 
         Raises:
             DataError: if there is none.
         """
-        names = TEXT_COLUMNS if name is None else (name,)
-        column = self.column(names)
+        column = self.sentences(name)
         if column is None:
+            names = TEXT_COLUMNS if name is None else (name,)
             raise DataError(
                 f"{self.path}:1: expected a column named {' or '.join(names)}; "
                 f"found the columns {', '.join(self.columns) or 'none'}"
