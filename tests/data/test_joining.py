@@ -379,7 +379,11 @@ def test_a_task_alone_is_split_as_beside_the_task_whose_table_has_the_groups(
     reading = alone.readings["sentiment"]
     assert (reading.read, sum(d.count for d in reading.dropped.values())) == (len(lines), 0)
     documents = [
-        {int(t.split()[1]) // 10 for t in texts(alone, split) if t != "alone" and int(t.split()[1]) % 7}
+        {
+            int(t.split()[1]) // 10
+            for t in texts(alone, split)
+            if t != "alone" and int(t.split()[1]) % 7
+        }
         for split in SPLITS
     ]
     assert sum(map(len, documents)) == 50
