@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.quiet import silence_upstream_notes
-from lit_mtl.data.datamodule import Batch
+from lit_mtl.data.batch import Batch
 from lit_mtl.model import cpu_step
 from lit_mtl.pretrained import load_tokenizer
 from training_sides import Job, Prepared

@@ -18,6 +18,7 @@ from torch.utils.data import get_worker_info
 
 from lit_mtl import checkpoints
 from lit_mtl.data import datamodule
+from lit_mtl.data.batch import Batch
 
 Place = Literal[
     "setup", "sanity", "step", "validation", "last_batch", "test", "half_written", "no_manifest"
@@ -53,9 +54,9 @@ class BadWorker(Callback):
         self.how = how
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        original: Callable[..., torch.Tensor] = vars(datamodule)["pad_sequence"]
+        original: Callable[..., Batch] = vars(datamodule)["make_batch"]
 
-        def failing(*args: Any, **kwargs: Any) -> torch.Tensor:
+        def failing(*args: Any, **kwargs: Any) -> Batch:
             if get_worker_info() is not None:
                 if self.how == "raises":
                     raise ValueError("a broken row")
@@ -64,7 +65,7 @@ class BadWorker(Callback):
                 time.sleep(1000)
             return original(*args, **kwargs)
 
-        vars(datamodule)["pad_sequence"] = failing
+        vars(datamodule)["make_batch"] = failing
 
 
 class StoppedWorker(Callback):
@@ -72,16 +73,16 @@ class StoppedWorker(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch == 1:
-            original: Callable[..., torch.Tensor] = vars(datamodule)["pad_sequence"]
+            original: Callable[..., Batch] = vars(datamodule)["make_batch"]
 
-            def stopped(*args: Any, **kwargs: Any) -> torch.Tensor:
+            def stopped(*args: Any, **kwargs: Any) -> Batch:
                 if get_worker_info() is not None:
                     os.kill(os.getppid(), signal.SIGTERM)
                     time.sleep(0.2)
                     os.kill(os.getpid(), signal.SIGTERM)
                 return original(*args, **kwargs)
 
-            vars(datamodule)["pad_sequence"] = stopped
+            vars(datamodule)["make_batch"] = stopped
 
 
 class Fault(Callback):

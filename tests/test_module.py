@@ -13,7 +13,8 @@ from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
-from lit_mtl.data.datamodule import DEFAULT_TASKS, Batch, SentimentDataModule
+from lit_mtl.data.batch import Batch
+from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import scalars
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.checkpoints import SPEC_KEY
-from lit_mtl.data.datamodule import Batch
+from lit_mtl.data.batch import Batch
 from lit_mtl.data.prefix_store import PrefixStore
 from lit_mtl.data.splits import Split
 from lit_mtl.errors import ConfigError

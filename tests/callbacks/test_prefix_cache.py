@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
-from lit_mtl.data.datamodule import Batch, SentimentDataModule
+from lit_mtl.data.batch import Batch
+from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.flop_counter import FlopCounterMode
 
 from lit_mtl.callbacks.throughput import StepOperations, ThroughputLog, matrix_rate
-from lit_mtl.data.datamodule import Batch
+from lit_mtl.data.batch import Batch
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.tasks import Classification

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities.throughput import Throughput
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_mtl.data.datamodule import Batch
+from lit_mtl.data.batch import Batch
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.freezing_plan import relative_cost
 

@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from lit_mtl.data.batch import Batch, batch_columns, make_batch
 from lit_mtl.data.batching import LengthGroupedSampler, Mixture
 from lit_mtl.data.cache import default_cache
-from lit_mtl.data.corpus import Corpus, target_column, token_counts
+from lit_mtl.data.corpus import Corpus, token_counts
 from lit_mtl.data.downloads import CorpusName, prepare_corpora
 from lit_mtl.data.in_hand import Row, RowsInHand
 from lit_mtl.data.joining import Contradictions
@@ -46,22 +46,6 @@ _SHORTEST = 3
 
 _SHOWN_ROWS = 40
 """Rows that a message names."""
-
-
-class Batch(TypedDict):
-    """What the collate step makes.
-
-    `input_ids` and `attention_mask` are (B, T), `row_id` is (B,). `targets[task]` is (B, …) in the
-    task's own shape, with meaningless zeros where `labelled[task]`, (B,), is False. `tokens` are
-    counted without padding, by the processor, so that nobody has to ask another device for them.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    row_id: Tensor
-    targets: dict[str, Tensor]
-    labelled: dict[str, Tensor]
-    tokens: int
 
 
 class SentimentDataModule(LightningDataModule):
@@ -263,52 +247,42 @@ class SentimentDataModule(LightningDataModule):
         """Batches of the test split."""
         return self._loader("test", self._sampler("test"))
 
-    def collate(self, in_hand: RowsInHand, columns: Any) -> Batch:
+    def collate(self, in_hand: RowsInHand, rows: pa.Table) -> Batch:
         """Make a batch of rows; in a worker process, if there are any.
 
         Args:
             in_hand: where they are noted meanwhile.
-            columns: column name to values, as Arrow gives a list of rows.
+            rows: rows with the columns of `batch_columns`.
 
         Raises:
             DataError: naming the rows, whatever went wrong.
         """
-        rows = list(zip(columns["file"], columns["number"], strict=True))
+        files, numbers = (rows.column(name).to_pylist() for name in ("file", "number"))
         try:
-            with in_hand.noted(columns["file"], columns["number"]):
-                return self._batch(columns)
+            with in_hand.noted(files, numbers):
+                return self._batch(rows)
         except Exception as error:
             raise DataError(
-                f"{self._named(rows)}: no batch could be made of these rows ({error!r})"
+                f"{self._named(list(zip(files, numbers, strict=True)))}: no batch could be made of "
+                f"these rows ({error!r})"
             ) from error
 
     def batch_of(self, split: Split, rows: Sequence[int]) -> Batch:
         """Some rows of a split, by their numbers, as one batch."""
-        return self._batch(self._split(split)[list(rows)])
+        return self._batch(self._rows(split)[list(rows)])
 
     def rows_in_hand(self) -> str:
         """Which rows the workers were making batches of, when one has died or does not answer."""
         return self._named([row for loader in self._in_hand.values() for row in loader.left()])
 
-    def _batch(self, columns: Any) -> Batch:
-        """Pad rows to the longest of them and separate targets from what is missing."""
-        ids = [torch.tensor(row) for row in columns["input_ids"]]
-        pad = int(self.tokenizer.pad_token_id or 0)
-        targets, labelled = {}, {}
-        for name, task in self.tasks.items():
-            column = columns.get(target_column(name), [None] * len(ids))
-            missing = torch.zeros(task.target_shape).tolist()
-            values = [missing if value is None else value for value in column]
-            targets[name] = torch.tensor(values, dtype=task.target_dtype)
-            labelled[name] = torch.tensor([value is not None for value in column])
-        return Batch(
-            input_ids=pad_sequence(ids, batch_first=True, padding_value=pad),
-            attention_mask=pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-            row_id=torch.tensor(columns["row_id"]),
-            targets=targets,
-            labelled=labelled,
-            tokens=sum(map(len, ids)),
-        )
+    def _batch(self, rows: pa.Table) -> Batch:
+        return make_batch(rows, self.tasks, pad=int(self.tokenizer.pad_token_id or 0))
+
+    def _rows(self, split: Split) -> Dataset:
+        """The rows of a split with what a batch is made of, as Arrow gives them."""
+        dataset = self._split(split)
+        columns = [name for name in batch_columns(self.tasks) if name in dataset.column_names]
+        return dataset.select_columns(columns).with_format("arrow")
 
     def _mixture(self) -> Mixture | None:
         """How often each source is drawn; None for every row once."""
@@ -374,7 +348,7 @@ class SentimentDataModule(LightningDataModule):
             raise ConfigError("`overfit_batches` is not supported: use `limit_train_batches`")
         self._in_hand[split] = RowsInHand(self.num_workers, sampler.most_rows)
         return DataLoader(
-            self._split(split),
+            self._rows(split),
             batch_size=None,  # the sampler yields whole batches, which Arrow reads at once
             sampler=sampler,
             collate_fn=partial(self.collate, self._in_hand[split]),
