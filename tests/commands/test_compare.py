@@ -100,12 +100,15 @@ def test_what_cannot_be_compared_is_refused_before_anything_trains(
         "--data.sources",
         '{"one": {"path": "named.csv", "split": "part"}}',
     ]
+    Path("list.csv").write_text(Path("named.csv").read_text().replace(",part", ",split"))
+    listed = [*named[:2], '{"one": {"path": "named.csv", "split_list": "list.csv"}}']
     for words, message in (
         (["--data.path=labels"], "at least two tasks"),
         (["--data.test_fraction=0"], "There is no test split"),
         (["--data.test_fraction=0.01"], "no sentence"),
         (["--ckpt_path=auto"], "`ckpt_path` cannot be given"),
-        ([*named, "--folds", "3"], "named.csv says itself"),
+        ([*named, "--folds", "3"], "the source 'one' says itself"),
+        ([*listed, "--folds", "3"], "the source 'one' says itself"),
     ):
         assert lit_mtl("compare", *fit_arguments, *words) == 2, words
         assert message in capsys.readouterr().err, words

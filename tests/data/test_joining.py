@@ -371,10 +371,13 @@ def test_a_task_alone_is_split_as_beside_the_task_whose_table_has_the_groups(
     table(folder / "scores.tsv", "text\tscore\tdoc", *rows, "\t1\td3")
     source = Source(path=str(folder), group="doc")
     both = build({"a": source}, val=0.3, test=0.3)
+    labelled = {
+        split: {text for text, found in targets(both, split).items() if "sentiment" in found}
+        for split in SPLITS
+    }
     alone = build({"a": source}, tasks={"sentiment": TASKS["sentiment"]}, val=0.3, test=0.3)
-    for split in SPLITS:
-        labelled = {text for text, found in targets(both, split).items() if "sentiment" in found}
-        assert set(texts(alone, split)) == labelled != set()
+    assert {split: set(texts(alone, split)) for split in SPLITS} == labelled
+    assert all(labelled.values())
     assert sum(len(texts(alone, split)) for split in SPLITS) == len(lines)
     reading = alone.readings["sentiment"]
     assert (reading.read, sum(d.count for d in reading.dropped.values())) == (len(lines), 0)

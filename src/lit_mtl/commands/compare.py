@@ -147,11 +147,15 @@ def _compared_tasks(cli: LitMTLCLI) -> list[str]:
 
 def _refuse_splits(cli: LitMTLCLI, feeds: Sequence[Feed], *, folds: int) -> None:
     """A test split that the files name cannot rotate."""
-    named = [feed for feed in feeds if feed.split_column is not None or feed.split == "test"]
+    named = [
+        feed
+        for feed in feeds
+        if feed.split_column is not None or feed.split_list is not None or feed.split == "test"
+    ]
     if folds > 1 and named:
         raise ConfigError(
-            f"`--folds` needs a split by hash, but {named[0].table.path} says itself which sentences "
-            "are the test split. Leave the option out"
+            f"`--folds` needs a split by hash, but the source {named[0].source!r} says itself which "
+            "sentences are the test split. Leave the option out"
         )
 
 

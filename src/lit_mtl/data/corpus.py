@@ -19,10 +19,18 @@ from lit_mtl.errors import DataError, StorageError
 from lit_mtl.tasks import task_from_spec
 from lit_mtl.tasks.base import Task
 
-Reason = Literal["blank", "without a target", "repeated", "contradictory", "in another split"]
+Reason = Literal[
+    "blank",
+    "without a target",
+    "not in the split list",
+    "repeated",
+    "contradictory",
+    "in another split",
+]
 REASONS: tuple[Reason, ...] = (
     "blank",
     "without a target",
+    "not in the split list",
     "repeated",
     "contradictory",
     "in another split",

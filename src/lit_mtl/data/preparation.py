@@ -57,9 +57,7 @@ class Preparation:
                 "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
                 "rated corpus with `data.corpus`"
             )
-        contents = [
-            _contents(path) for source in self.sources.values() for path in source.paths().values()
-        ]
+        contents = [_contents(path) for source in self.sources.values() for path in source.reads()]
         folder = entry(
             cache,
             {
@@ -104,7 +102,7 @@ class Preparation:
             contradictions=self.contradictions,
             stratify=self.stratify,
         )
-        refuse_changed((file for feed in findings.feeds for file in feed.table.files), known)
+        refuse_changed((file for feed in findings.feeds for file in feed.files), known)
 
 
 def _contents(path: str) -> dict[str, FileState]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lit_mtl.data.corpus import Reading, Reason
 from lit_mtl.data.sources import Feed, Findings
-from lit_mtl.data.splits import Split, position_of, split_names, split_of_name, text_key
+from lit_mtl.data.splits import Split, declared_split, position_of, text_key
 from lit_mtl.data.tables import Record, sentence
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
@@ -142,7 +142,12 @@ class Scan:
             reading = self.readings[name]
             where = ", ".join(map(str, self.findings.paths(name)))
             if not reading.read - sum(places.count for places in reading.dropped.values()):
-                raise DataError(f"{where}: expected targets for the task {name!r}; found none")
+                raise DataError(
+                    f"{where}: expected targets for the task {name!r}; found none"
+                    + "".join(
+                        f", {p.count:,} {why}" for why, p in reading.dropped.items() if p.count
+                    )
+                )
             if task.is_open:
                 self._resolve(name, task, where)
 
@@ -226,7 +231,14 @@ class Scan:
         if not (targets or grouped):
             return
         if targets and feed.split_column is not None:
-            split = _declared(record, len(feed.columns) + 1)
+            split = declared_split(record.cells[len(feed.columns) + 1] or "", record.where)
+        if targets and feed.split_list is not None:
+            split = feed.split_list.split(text)
+            if split is None:
+                for task, _ in targets:
+                    reading = self.readings[self.names[task]]
+                    reading.dropped["not in the split list"].add(record.where)
+                return
         if targets and split is not None:
             self.given[source].add(split)
         position = position_of(f"\0{group}" if grouped else fold)
@@ -240,12 +252,3 @@ def _encoded(task: Task, name: str, cell: str, where: str) -> Target:
         return task.encode(cell)
     except ValueError as error:
         raise DataError(f"{where}: {error} (task {name!r})") from error
-
-
-def _declared(record: Record, place: int) -> Split:
-    """The split that a cell names."""
-    cell = (record.cells[place] or "").strip()
-    split = split_of_name(cell)
-    if split is None:
-        raise DataError(f"{record.where}: expected a split out of {split_names()}; found {cell!r}")
-    return split

@@ -1,11 +1,12 @@
 """Finds out which file serves which task: from what a config names, and from the files themselves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lit_mtl.data.downloads import CORPORA, DOCUMENT, OF_DOCUMENTS, CorpusName
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
+from lit_mtl.data.split_list import SplitList, open_split_list
 from lit_mtl.data.splits import Split, split_of_name
 from lit_mtl.data.tables import (
     FORMATS,
@@ -36,6 +37,8 @@ class Source:
         val_path: files of the validation split, like `path`. None: rows of `path`.
         test_path: files of the test split, like `path`. None: rows of `path`.
         split: column that says in which split a row is. None: a hash of the text says.
+        split_list: a table with the columns `text` and `split`, or the folder of the Stanford Sentiment
+            Treebank, that says in which split each sentence is; others are left out. See `split_list`.
         group: column of what must not be torn by the split by hash, such as a document's number; a
             folder of text files takes it from the tables beside them, also from one of which no task
             learns. None: the documents of a corpus that has them.
@@ -49,6 +52,7 @@ class Source:
     val_path: str | None = None
     test_path: str | None = None
     split: str | None = None
+    split_list: str | None = None
     group: str | None = None
     weight: float = 1.0
 
@@ -74,6 +78,10 @@ class Source:
         }
         return {split: path for split, path in given.items() if path is not None}
 
+    def reads(self) -> list[str]:
+        """All that is read for it: its paths, and the list of its splits."""
+        return [*self.paths().values(), *filter(None, [self.split_list])]
+
 
 def refuse_wrong_sources(sources: Mapping[str, Source]) -> None:
     """Check the settings of sources before anything is fetched or read.
@@ -97,6 +105,12 @@ def refuse_wrong_sources(sources: Mapping[str, Source]) -> None:
                 f"Expected the `path` of {where} to be a folder for the corpus {source.corpus}, but "
                 f"got {source.path!r}"
             )
+        others = [name for name in ("split", "val_path", "test_path") if getattr(source, name)]
+        if source.split_list is not None and others:
+            raise ConfigError(
+                f"Expected {where} to have its splits from one place, but got `split_list` and "
+                f"`{others[0]}`"
+            )
         if not source.weight >= 0:
             raise ConfigError(
                 f"Expected the `weight` of {where} to be at least 0, but got {source.weight}"
@@ -114,6 +128,7 @@ class Feed:
         columns: task name to the column of its targets; empty where only the groups are read.
         split: the split of all its rows, where its path says so.
         split_column: column that says it for each row.
+        split_list: a list that says it for each sentence.
         group_column: column of the rows' groups.
     """
 
@@ -123,7 +138,13 @@ class Feed:
     columns: dict[str, str]
     split: Split | None = None
     split_column: str | None = None
+    split_list: SplitList | None = None
     group_column: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read for it."""
+        return self.table.files + (() if self.split_list is None else self.split_list.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,20 +182,27 @@ def find_sources(sources: Mapping[str, Source], tasks: Mapping[str, Task]) -> Fi
     Raises:
         MissingInputError: if a path does not exist.
         ConfigError: if a find fits several tasks or a task several finds; the source's `tasks` then
-            has to name them.
-        DataError: if nothing is found at all.
+            has to name them. If the files are splits already, and a list says others.
+        DataError: if nothing is found at all, or a list of splits is none.
     """
     feeds: list[Feed] = []
     unused: list[Path] = []
     for name, source in sources.items():
         _refuse_unknown_tasks(name, source, tasks)
+        listed = _split_list(source)
         for split, path in source.paths().items():
             opened = _opened(path, split, tasks, source)
             found = _feeds(name, source, opened, tasks)
             if not found:
                 raise _nothing_found(path, tasks)
             found += _groups_beside(name, source, opened, found)
-            read = {feed.table.path for feed in found}
+            if listed is not None and any(feed.split for feed in found):
+                raise ConfigError(
+                    f"Expected the source {name!r} to have its splits from one place, but got "
+                    f"`split_list`, and parts of {path} that are splits"
+                )
+            found = [replace(feed, split_list=listed) for feed in found]
+            read = {path for feed in found for path in (feed.table.path, *feed.files)}
             feeds += found
             unused += [table.path for table, _ in opened if table.path not in read]
     return Findings(feeds=feeds, unused=unused)
@@ -187,6 +215,10 @@ def _refuse_unknown_tasks(name: str, source: Source, tasks: Mapping[str, Task]) 
             f"Expected the `tasks` of the source {name!r} to be out of {sorted(tasks)}, but got "
             f"{unknown}"
         )
+
+
+def _split_list(source: Source) -> SplitList | None:
+    return open_split_list(Path(source.split_list).expanduser()) if source.split_list else None
 
 
 def _opened(

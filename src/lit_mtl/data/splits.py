@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_mtl.errors import ConfigError
+from lit_mtl.errors import ConfigError, DataError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -33,9 +33,18 @@ def split_of_name(name: str) -> Split | None:
     return _NAMES.get(name.strip().lower())
 
 
-def split_names() -> str:
-    """The names that are understood, for messages."""
-    return ", ".join(_NAMES)
+def declared_split(cell: str, where: str) -> Split:
+    """The split that a cell names.
+
+    Raises:
+        DataError: if it names none; `where` is its `file:line`.
+    """
+    split = split_of_name(cell)
+    if split is None:
+        raise DataError(
+            f"{where}: expected a split out of {', '.join(_NAMES)}; found {cell.strip()!r}"
+        )
+    return split
 
 
 def text_key(text: str) -> str:
