@@ -108,7 +108,7 @@ def test_one_task_alone_has_nothing_of_the_others(settings: Settings) -> None:
     settings["freezing"]["stages"] = [
         {"freeze": ["heads.score", "projection"], "loss_weights": {"score": 0.0, "sentiment": 2.0}}
     ]
-    settings["checkpoint"]["monitor"] = "val/score/pearson"
+    settings["checkpoint"] |= {"monitor": "val/score/rmse", "mode": "min"}
 
     class Served:
         def __init__(self, source: str, *tasks: str) -> None:
@@ -129,8 +129,14 @@ def test_one_task_alone_has_nothing_of_the_others(settings: Settings) -> None:
         {"freeze": ["projection"], "loss_weights": {"sentiment": 2.0}}
     ]
     assert score["freezing"]["stages"][0]["freeze"] == ["heads.score", "projection"]
-    assert sentiment["checkpoint"]["monitor"] == "val/selection"
-    assert score["checkpoint"]["monitor"] == "val/score/pearson"
+    own = [
+        {name: found["checkpoint"][name] for name in ("monitor", "mode")}
+        for found in (sentiment, score)
+    ]
+    assert own == [
+        {"monitor": "val/selection", "mode": "max"},
+        {"monitor": "val/score/rmse", "mode": "min"},
+    ]
 
 
 def test_frozen_rests_the_whole_backbone_and_nothing_else(settings: Settings) -> None:

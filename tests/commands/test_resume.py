@@ -57,6 +57,23 @@ def test_auto_looks_in_the_folder_that_the_config_names(
     assert Path("checkpoints/step_10.ckpt").is_file()
 
 
+@pytest.mark.parametrize("place", ["~/runs", "$HOME/runs"])
+def test_a_folder_below_the_users_home_is_the_one_that_is_written_to(
+    place: str, lit_mtl: Run, fit_arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's own logger expands such names where it writes, and not where it looks."""
+    monkeypatch.setenv("HOME", str(Path("home").resolve()))
+    words = ["fit", *fit_arguments, f"--trainer.logger.init_args.save_dir={place}"]
+    assert lit_mtl(*words, *STOP) == 143
+    assert lit_mtl(*words, "--ckpt_path=require") == 0
+    assert lit_mtl(*words, "--trainer.max_epochs=1") == 0
+    assert sorted(run.name for run in Path("home/runs/runs").iterdir()) == [
+        "version_0",
+        "version_1",
+    ]
+    assert not Path("~").exists()
+
+
 @pytest.mark.parametrize(
     ("logger", "runs"),
     [("CSVLogger", ["version_0", "version_1"]), ("TensorBoardLogger", ["version_0"])],

@@ -45,6 +45,12 @@ def test_the_second_start_reads_what_the_first_one_prepared(
     start(max_length=5)
     start(val_fraction=0.3)
     assert len(built) == 4
+    # what is prepared may lie in the folder of the data
+    for _ in range(2):
+        data = module(tmp_path, tiny_bert, cache_dir=str(tmp_path / "inside"))
+        data.prepare_data()
+        data.setup("fit")
+    assert len(built) == 5
 
 
 @pytest.mark.parametrize("step", ["find_sources", "build_corpus", "refuse_changed"])

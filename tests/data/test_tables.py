@@ -15,7 +15,15 @@ import pytest
 from hypothesis import given
 from pyarrow import parquet
 
-from lit_mtl.data.tables import FORMATS, is_table, open_table, saved_datasets, sentence, tables
+from lit_mtl.data.tables import (
+    FORMATS,
+    files_of,
+    is_table,
+    open_table,
+    saved_datasets,
+    sentence,
+    tables,
+)
 from lit_mtl.errors import DataError, MissingInputError
 from lit_mtl.tasks import Multilabel
 from tests.data.corpora import build, targets
@@ -278,3 +286,17 @@ def test_rows_come_one_after_the_other_from_a_file_that_goes_wrong_later(
         path.write_bytes(path.read_bytes()[:-1] + b"\xff")
         with pytest.raises(DataError, match=r"0xff"):
             list(table.read(["text"]))
+
+
+def test_the_files_of_a_folder_are_those_that_can_be_read(tmp_path: Path) -> None:
+    """Neither a run that lies in it nor a script changes what the data are."""
+    for name in ("a.txt", "b.TSV", ".c.csv", "run.py", "runs/d.txt"):
+        write(tmp_path / name, "x")
+    assert [path.name for path in files_of(tmp_path)] == ["a.txt", "b.TSV"]
+    assert files_of(tmp_path / "run.py") == [tmp_path / "run.py"]
+    assert files_of(tmp_path / "nowhere") == []
+    saved = datasets.Dataset.from_dict({"text": ["a"], "score": [1.0]})
+    saved.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": saved}).save_to_disk(str(tmp_path / "parts"))
+    for path, table in (("one", "one"), ("parts", "parts/train")):
+        assert set(files_of(tmp_path / path)) >= set(open_table(tmp_path / table).files) != set()

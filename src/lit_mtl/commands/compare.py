@@ -38,10 +38,10 @@ def run(name: str, args: Sequence[str]) -> None:
     read_data(cli)
     corpus = cli.datamodule.corpus
     assert corpus is not None
-    tasks = _compared_tasks(cli)
+    tasks = _compared_tasks(cli, folds=options.folds)
     feeds = find_sources(cli.datamodule.sources, cli.datamodule.declared_tasks).feeds
     _refuse_splits(cli, feeds, folds=options.folds)
-    output = options.output or _ROOT / _config_name(cli)
+    output = _ROOT / _config_name(cli) if options.output is None else options.output.expanduser()
     runs = planned(
         yaml.safe_load(cli.parser.dump(cli.config, skip_unset=False)),
         tasks=tasks,
@@ -115,7 +115,7 @@ def _config_name(cli: LitMTLCLI) -> str:
     return "-".join(Path(str(path)).stem for path in cli.config.config or ()) or "no_config"
 
 
-def _compared_tasks(cli: LitMTLCLI) -> list[str]:
+def _compared_tasks(cli: LitMTLCLI, *, folds: int) -> list[str]:
     """The tasks that train.
 
     Raises:
@@ -130,14 +130,14 @@ def _compared_tasks(cli: LitMTLCLI) -> list[str]:
         )
     if cli.config.ckpt_path is not None:
         raise ConfigError("`ckpt_path` cannot be given: every run begins with the backbone")
-    if not data.has_test:
+    if not (data.has_test or folds > 1):
         raise ConfigError(
             "There is no test split to compare on: set `data.test_fraction`, or name one with "
             "`data.sources`"
         )
     assert data.corpus is not None
     for name in tasks:
-        if not data.corpus.labelled("test", name):
+        if folds == 1 and not data.corpus.labelled("test", name):
             raise ConfigError(
                 f"The test split has no sentence with a target for the task {name!r}: raise "
                 "`data.test_fraction`, or give its weight as 0"

@@ -185,7 +185,7 @@ def alone(settings: Settings, task: str, feeds: Sequence[Feed]) -> Settings:
             name: weight for name, weight in stage["loss_weights"].items() if name == task
         }
     if str(found["checkpoint"]["monitor"]).startswith(tuple(f"val/{name}/" for name in others)):
-        found["checkpoint"]["monitor"] = SELECTION_KEY
+        found["checkpoint"] |= {"monitor": SELECTION_KEY, "mode": "max"}
     return found
 
 

@@ -1,5 +1,6 @@
 """Which checkpoint a fit continues, and which of its settings must then be the same."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def choose_checkpoint(config: Namespace) -> Path | None:
     """
     wish = config.ckpt_path
     if wish not in (None, "auto", "require", "never"):
-        return Path(wish)
+        return Path(wish).expanduser()
+    _expand_save_dir(config)
     folders, named = _run_folders(config)
     if wish == "never" or (wish is None and not named):
         if named and any(folders[0].glob(STATES)):
@@ -111,7 +113,7 @@ def _run_folders(config: Namespace) -> tuple[list[Path], bool]:
         return [Path(config.checkpoint.dirpath).expanduser()], True
     logger = config.trainer.logger
     if logger in (False, None):
-        return [Path(config.trainer.default_root_dir or ".") / "checkpoints"], True
+        return [Path(config.trainer.default_root_dir or ".").expanduser() / "checkpoints"], True
     options = logger.as_dict().get("init_args", {}) if isinstance(logger, Namespace) else {}
     if not {"save_dir", "name", "version"} <= set(options):
         return [], False  # a logger that numbers its runs in its own way
@@ -122,6 +124,18 @@ def _run_folders(config: Namespace) -> tuple[list[Path], bool]:
         return [root / name / "checkpoints"], True
     runs = [run for run in root.glob("version_*") if run.name[8:].isdecimal()]
     return [run / "checkpoints" for run in sorted(runs, key=_number, reverse=True)], False
+
+
+def _expand_save_dir(config: Namespace) -> None:
+    """Let the logger, the search for its runs and their numbering mean one folder by `~` and `$NAME`.
+
+    Lightning's TensorBoardLogger expands them where it writes, and not where it numbers.
+    """
+    logger = config.trainer.logger
+    for each in logger if isinstance(logger, list) else [logger]:
+        options = each.get("init_args") if isinstance(each, Namespace) else None
+        if options is not None and isinstance(options.get("save_dir"), str):
+            options.save_dir = os.path.expanduser(os.path.expandvars(options.save_dir))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -164,7 +164,7 @@ class LitMTLCLI(LightningCLI):
         if self.subcommand == "fit":
             self.checkpoint = choose_checkpoint(config)
         elif config.ckpt_path is not None:
-            self.checkpoint = Path(config.ckpt_path)
+            self.checkpoint = Path(config.ckpt_path).expanduser()
 
     def instantiate_classes(self) -> None:
         """Build everything; from a checkpoint, network and tokenizer come with it."""

@@ -9,7 +9,9 @@ nothing in this run.
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,10 +23,14 @@ from typing import Any, NamedTuple
 import xxhash
 
 import lit_mtl
-from lit_mtl.data.readers import files_below, refuse_missing
+from lit_mtl.data.readers import refuse_missing
 from lit_mtl.errors import DataError, LitMTLError, StorageError
 
 _PARTIAL = ".partial-"
+
+_KEY_DIGITS = 32
+_ENTRY = re.compile(rf"[0-9a-f]{{{_KEY_DIGITS}}}")
+"""Names of entries: what is called otherwise in the cache's folder is somebody else's."""
 
 _KEPT_DAYS = 30
 """Days without use after which an entry is removed."""
@@ -50,16 +56,14 @@ class FileState(NamedTuple):
     stamp: tuple[int, int, int] | None = None
 
 
-def contents_of(path: Path) -> dict[str, FileState]:
-    """The state of a file, or of each file in a folder that is not hidden, by name.
-
-    Nothing for what does not exist: who reads it complains.
+def contents_of(files: Iterable[Path]) -> dict[str, FileState]:
+    """The state of each file, by name.
 
     Raises:
         MissingInputError: for a pipe, a device or a file that may not be read.
     """
     found = {}
-    for file in files_below(path):
+    for file in files:
         refuse_missing(file)
         stamp = _stamp_of(file)
         found[str(file)] = FileState(_sum_of(file), stamp)
@@ -109,7 +113,7 @@ def entry(
         "versions": [version(name) for name in packages],
     }
     text = json.dumps(everything, sort_keys=True)
-    return cache / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return cache / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_KEY_DIGITS]
 
 
 def ensure(folder: Path, build: Callable[[Path], object]) -> None:
@@ -129,7 +133,7 @@ def ensure(folder: Path, build: Callable[[Path], object]) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_old(folder.parent)
-        partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+        partial = Path(tempfile.mkdtemp(prefix=_begun_here(str(os.getpid())), dir=folder.parent))
         try:
             build(partial)
             with suppress(FileExistsError):  # another process was faster
@@ -154,16 +158,25 @@ def _rename(partial: Path, folder: Path) -> None:
         raise
 
 
+def _begun_here(process: str) -> str:
+    """What the name of a folder begins with that a process of this machine fills."""
+    return f"{_PARTIAL}{process}-{socket.gethostname()}-"
+
+
 def _remove_old(cache: Path) -> None:
-    """Remove entries that nobody uses, and what killed processes have left."""
+    """Remove entries that nobody uses, and what killed processes have left; nothing else.
+
+    Other machines may share the folder: what they have begun is only known to be given up by its age.
+    """
     oldest = time.time() - _KEPT_DAYS * 86_400
     for path in cache.iterdir():
         with suppress(OSError):
-            if path.name.startswith(_PARTIAL):
-                stale = not _runs(path.name.removeprefix(_PARTIAL).split("-")[0])
-            else:
-                stale = path.is_dir() and path.stat().st_mtime < oldest
-            if stale:
+            begun = path.name.startswith(_PARTIAL)
+            if not (begun or _ENTRY.fullmatch(path.name)) or not path.is_dir():
+                continue
+            process = path.name.removeprefix(_PARTIAL).split("-")[0]
+            ours = begun and path.name.startswith(_begun_here(process))
+            if (ours and not _runs(process)) or path.stat().st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from lit_mtl.data.cache import FileState, contents_of, ensure, entry, refuse_cha
 from lit_mtl.data.joining import Contradictions, build_corpus
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import Splitter
-from lit_mtl.data.tables import HUB, open_hub_dataset
+from lit_mtl.data.tables import HUB, files_of, open_hub_dataset
 from lit_mtl.errors import ConfigError
 from lit_mtl.pretrained import pack_tokenizer
 from lit_mtl.tasks.base import Task
@@ -107,5 +107,5 @@ class Preparation:
 
 def _contents(path: str) -> dict[str, FileState]:
     if not path.startswith(HUB):
-        return contents_of(Path(path).expanduser())
+        return contents_of(files_of(Path(path).expanduser()))
     return {str(table.path): FileState(table.version) for table in open_hub_dataset(path).values()}

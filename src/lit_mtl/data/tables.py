@@ -118,6 +118,16 @@ def tables(path: Path) -> list[Path]:
     return [path] if is_table(path) else visible_files(path, FORMATS)
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that can be read at a path: itself, a saved dataset's, or texts and tables of a folder.
+
+    Whatever else is in a folder, or in folders below it, decides about nothing.
+    """
+    if path.is_dir() and not (_is_saved_dataset(path) or _is_saved_parts(path)):
+        return visible_files(path, (".txt", *FORMATS))
+    return list(files_below(path))
+
+
 def open_table(path: Path) -> Table:
     """Find out a table's columns.
 
@@ -297,12 +307,16 @@ def _is_saved_dataset(path: Path) -> bool:
     return (path / "state.json").is_file()
 
 
+def _is_saved_parts(path: Path) -> bool:
+    return (path / "dataset_dict.json").is_file()
+
+
 def saved_datasets(path: Path) -> dict[str, Table]:
     """The parts of what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` has written, by name.
 
     A single dataset is one part without a name; there is none where something else lies.
     """
-    if (path / "dataset_dict.json").is_file():
+    if _is_saved_parts(path):
         folders = sorted(folder for folder in path.iterdir() if _is_saved_dataset(folder))
         return {folder.name: open_table(folder) for folder in folders}
     return {"": open_table(path)} if _is_saved_dataset(path) else {}
