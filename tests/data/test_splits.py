@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,6 +8,7 @@ from numpy.typing import NDArray
 
 from lit_mtl.data.splits import (
     SPLITS,
+    Split,
     Splitter,
     Stratum,
     position_of,
@@ -58,7 +61,33 @@ def test_a_stratum_gives_each_split_its_share_of_it() -> None:
     splitter = Splitter(val_fraction=0.25, test_fraction=0.25, strata=strata)
     found = [splitter.split(position, 0.0) for position in strata[0.0]]
     assert found == ["test"] * 5 + ["val"] * 5 + ["train"] * 10
-    assert [splitter.split(position, 1.0) for position in strata[1.0]] == ["test", "train", "train"]
+    assert [splitter.split(position, 1.0) for position in strata[1.0]] == ["test", "val", "train"]
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 1, 1, 2, 3, 7, 40]), min_size=150, max_size=200),
+    kind=st.sampled_from([float, lambda n: (float(n % 2), float(n))]),
+    folds=st.sampled_from([None, 2, 5]),
+)
+def test_strata_however_small_give_each_split_its_share(
+    sizes: list[int], kind: Callable[[int], Stratum], folds: int | None
+) -> None:
+    """Also where each sentence is a stratum of its own, such as one with a score that no other has."""
+    strata: dict[Stratum, NDArray[np.float64]] = {
+        kind(n): (np.arange(size) + 0.5) / size for n, size in enumerate(sizes)
+    }
+    strata[None] = np.array([0.5])
+    rows = sum(sizes) + 1
+    for fold in range(folds or 1):
+        splitter = Splitter(
+            val_fraction=0.1, test_fraction=0.2, folds=folds, fold=fold, strata=strata
+        )
+        shares: dict[Split, float] = {"test": 1 / folds if folds else 0.2, "val": 0.1}
+        found = {key: [splitter.split(p, key) for p in known] for key, known in strata.items()}
+        for split, share in shares.items():
+            counts = {key: splits.count(split) for key, splits in found.items()}
+            assert all(abs(n - share * len(strata[key])) <= 1 for key, n in counts.items())
+            assert abs(sum(counts.values()) - share * rows) < 0.05 * rows
 
 
 @pytest.mark.parametrize(

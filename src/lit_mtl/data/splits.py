@@ -4,6 +4,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -109,7 +110,8 @@ class Splitter:
         """The split of a position."""
         if self.strata:
             known = self.strata[stratum]
-            position = (int(np.searchsorted(known, position)) + 0.5) / len(known)
+            rank = int(np.searchsorted(known, position))
+            position = (rank + self._phases[stratum]) / len(known)
         if self.folds is None:
             if position < self.test_fraction:
                 return "test"
@@ -118,3 +120,23 @@ class Splitter:
             return "test"
         behind = (position - (self.fold + 1) / self.folds) % 1.0
         return "val" if behind < self.val_fraction else "train"
+
+    @cached_property
+    def _phases(self) -> dict[Stratum, float]:
+        """Where in [0, 1) the first sentence of each stratum is, times its number of sentences.
+
+        With one phase for all, what is left over of each would go to the same split, and all of it
+        where no stratum has two sentences. These spread evenly over any strata that follow each other.
+        """
+        ordered = sorted(self.strata, key=_order)
+        return {stratum: (0.5 + _GOLDEN * index) % 1.0 for index, stratum in enumerate(ordered)}
+
+
+_GOLDEN = (5**0.5 - 1) / 2
+"""Steps of this length cover [0, 1) most evenly, however many there are (Knuth, TAOCP 3, 6.4)."""
+
+
+def _order(stratum: Stratum) -> tuple[bool, tuple[float, ...]]:
+    if stratum is None:
+        return True, ()
+    return False, stratum if isinstance(stratum, tuple) else (stratum,)
