@@ -321,6 +321,34 @@ def test_files_and_columns_say_the_split_and_a_hash_gives_what_they_lack(tmp_pat
         build({"d": Source(path=path, split="part")})
 
 
+def test_files_of_a_split_need_neither_the_column_of_splits_nor_that_of_groups(
+    tmp_path: Path,
+) -> None:
+    """And what they say there moves no row out of the split that the file is for."""
+    rows = [f"a {n}\t{n % 3}\t{('train', 'val')[n % 2]}\td{n}" for n in range(20)]
+    path = table(tmp_path / "a.tsv", "text\tscore\tpart\tdoc", *rows)
+    tests = [f"b {n}\t1\ttrain" for n in range(9)]
+    said = table(tmp_path / "b.tsv", "text\tscore\tpart", *tests)
+    silent = table(tmp_path / "c.tsv", "text\tscore", "c\t1")
+    for test_path, found in ((said, {f"b {n}" for n in range(9)}), (silent, {"c"})):
+        source = Source(path=path, test_path=test_path, split="part", group="doc")
+        built = build({"a": source}, val=0.3, test=0.3)
+        assert set(texts(built, "test")) == found
+        assert len(texts(built, "val")) == len(texts(built, "train")) == 10
+    labels = files(tmp_path / "labels", positive="x\n", negative="y\n")
+    source = Source(path=path, test_path=str(labels), group="doc")
+    built = build({"a": source}, val=0.3)
+    assert set(texts(built, "test")) == {"x", "y"}
+
+
+def test_a_test_split_that_files_name_is_no_fold(tmp_path: Path) -> None:
+    """It would be the same in each, and what is left would never be tested."""
+    path = table(tmp_path / "a.tsv", "text\tscore", *[f"a {n}\t1" for n in range(9)])
+    test = table(tmp_path / "b.tsv", "text\tscore", "b\t1")
+    with pytest.raises(ConfigError, match=r"`folds` .* the source 'x' names its own"):
+        build({"x": Source(path=path, test_path=test)}, val=0.1, folds=3)
+
+
 def test_a_group_is_never_torn_by_the_hash(tmp_path: Path) -> None:
     rows = [f"text {n}\t{n % 3}\tdocument {n // 10}" for n in range(500)]
     path = table(tmp_path / "a.tsv", "text\tscore\tdoc", *rows)

@@ -158,6 +158,8 @@ def test_the_parts_of_a_saved_dataset_are_its_splits(tmp_path: Path) -> None:
     datasets.DatasetDict(dict.fromkeys(names, part)).save_to_disk(str(tmp_path / "three"))
     found = find(tmp_path / "three")
     assert {feed.table.path.name: feed.split for feed in found.feeds} == names
+    with pytest.raises(ConfigError, match=r"from one place, but got `split`, and parts of .*three"):
+        find(tmp_path / "three", split="score")
     one = find(tmp_path / "three" / "test").feeds[0]
     assert (one.table.path.name, one.split) == ("test", None)
     datasets.DatasetDict({"train": part, "unsupervised": part}).save_to_disk(

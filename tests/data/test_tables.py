@@ -300,3 +300,23 @@ def test_the_files_of_a_folder_are_those_that_can_be_read(tmp_path: Path) -> Non
     datasets.DatasetDict({"train": saved}).save_to_disk(str(tmp_path / "parts"))
     for path, table in (("one", "one"), ("parts", "parts/train")):
         assert set(files_of(tmp_path / path)) >= set(open_table(tmp_path / table).files) != set()
+
+
+def test_one_column_may_be_asked_for_twice(tmp_path: Path) -> None:
+    """As by two tasks that learn from it in two ways."""
+    datasets.Dataset.from_dict({"text": ["a"], "stars": [3]}).save_to_disk(str(tmp_path / "saved"))
+    parquet.write_table(pa.table({"text": ["a"], "stars": [3]}), tmp_path / "a.parquet")
+    for name in ("saved", "a.parquet"):
+        (record,) = open_table(tmp_path / name).read(["text", "stars", "stars"])
+        assert list(record.cells) == ["a", "3", "3"]
+
+
+def test_a_number_that_is_none_is_missing(tmp_path: Path) -> None:
+    """Pandas writes it so, in Parquet as in JSON."""
+    parquet.write_table(
+        pa.table({"text": ["a", "b", "c"], "x": [float("nan"), 2.0, float("inf")]}),
+        tmp_path / "a.parquet",
+    )
+    write(tmp_path / "a.jsonl", '{"text": "a", "x": NaN}\n{"text": "b", "x": 2.0}\n')
+    for name, found in (("a.parquet", [None, "2.0", "Infinity"]), ("a.jsonl", [None, "2.0"])):
+        assert [record.cells[0] for record in open_table(tmp_path / name).read(["x"])] == found

@@ -62,6 +62,17 @@ def test_labels_come_from_the_data_sorted_or_stay_as_declared() -> None:
     assert Classification(labels=("yes", "no")).resolve(["no"]).labels == ("yes", "no")
 
 
+def test_a_number_of_a_class_is_the_same_label_with_and_without_a_point() -> None:
+    """A column of whole numbers has points as soon as one of them is missing."""
+    found = Classification().resolve(["0", "1.0", "1", "0.0", "v1.0", "2.5"])
+    assert found.names == ("0", "1", "2.5", "v1.0")
+    assert [found.encode(label) for label in ("1.0", "1", "0.00", "2.5")] == [1, 1, 0, 2]
+    declared = Classification(labels=("1.0", "2.0"))
+    assert declared.encode("2.0") == 1
+    with pytest.raises(ValueError, match=r"label out of 1\.0, 2\.0; found '1'"):
+        declared.encode("1")
+
+
 def test_encode_and_decode_are_inverse_and_unknown_labels_are_named() -> None:
     task = Classification(labels=("bad", "good"))
     assert [task.encode("bad"), task.encode("good")] == [0, 1]

@@ -17,7 +17,7 @@ _SHOWN = ("seed_everything", "tasks", "data", "model", "freezing")
 
 _TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
 
-_PATHS = ("path", "val_path", "test_path", "corpus_archive", "cache_dir")
+_PATHS = ("path", "val_path", "test_path", "split_list", "corpus_archive", "cache_dir")
 """Settings of the data that hold paths; a card may become public."""
 
 

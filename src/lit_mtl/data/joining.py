@@ -56,6 +56,8 @@ def build_corpus(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".parts-") as scratch:
         scan = Scan(findings, tasks, Parts(Path(scratch), number_of_parts(findings)))
         scan.run()
+        if splitter.folds is not None:
+            _refuse_tests(scan)
         joiner = _Joiner(scan, splitter, contradictions)
         if stratify is not None:
             joiner.splitter = replace(splitter, strata=joiner.strata(stratify))
@@ -70,6 +72,16 @@ def build_corpus(
         paths={name: [str(path) for path in findings.paths(name)] for name in scan.tasks},
         unused=[str(path) for path in findings.unused],
     )
+
+
+def _refuse_tests(scan: Scan) -> None:
+    """A test split that files name would be the same in every fold."""
+    for name, number in scan.sources.items():
+        if "test" in scan.given[number]:
+            raise ConfigError(
+                f"Expected no test split in the files where `folds` makes one of each part, but the "
+                f"source {name!r} names its own. Leave `folds` out, or give the source one path alone"
+            )
 
 
 def _refuse_groups(findings: Findings) -> None:

@@ -192,14 +192,15 @@ def find_sources(sources: Mapping[str, Source], tasks: Mapping[str, Task]) -> Fi
         listed = _split_list(source)
         for split, path in source.paths().items():
             opened = _opened(path, split, tasks, source)
-            found = _feeds(name, source, opened, tasks)
+            found = _feeds(name, source, path, opened, tasks)
             if not found:
                 raise _nothing_found(path, tasks)
             found += _groups_beside(name, source, opened, found)
-            if listed is not None and any(feed.split for feed in found):
+            told = [option for option in ("split", "split_list") if getattr(source, option)]
+            if told and split is None and any(feed.split for feed in found):
                 raise ConfigError(
                     f"Expected the source {name!r} to have its splits from one place, but got "
-                    f"`split_list`, and parts of {path} that are splits"
+                    f"`{told[0]}`, and parts of {path} that are splits"
                 )
             found = [replace(feed, split_list=listed) for feed in found]
             read = {path for feed in found for path in (feed.table.path, *feed.files)}
@@ -264,6 +265,7 @@ def _learn_labels(tasks: Mapping[str, Task], source: Source) -> bool:
 def _feeds(
     name: str,
     source: Source,
+    path: str,
     opened: Iterable[tuple[Table, Split | None]],
     tasks: Mapping[str, Task],
 ) -> list[Feed]:
@@ -283,7 +285,7 @@ def _feeds(
     missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
     if missing:
         wanted = {task: column for task, column in (source.tasks or {}).items() if task in missing}
-        raise DataError(f"{source.place}: expected the columns of {wanted}; found none such")
+        raise DataError(f"{path}: expected the columns of {wanted}; found none such")
     return feeds
 
 
@@ -296,8 +298,8 @@ def _feed(
         text=table.text_column(source.text),
         columns=columns,
         split=split,
-        split_column=_named(table, source.split, "split"),
-        group_column=_group_column(table, source),
+        split_column=None if split else _named(table, source.split, "split"),
+        group_column=None if _is_held_out(split) else _group_column(table, source),
     )
 
 
@@ -334,6 +336,11 @@ def _named(table: Table, column: str | None, what: str) -> str | None:
     return column
 
 
+def _is_held_out(split: Split | None) -> bool:
+    """Whether no row can go elsewhere; rows for training may still be held out by their groups."""
+    return split in ("val", "test")
+
+
 def _group_column(table: Table, source: Source) -> str | None:
     return None if table.is_label_folder else _named(table, source.grouping, "group")
 
@@ -342,7 +349,8 @@ def _groups_beside(
     name: str, source: Source, opened: Iterable[tuple[Table, Split | None]], feeds: Sequence[Feed]
 ) -> list[Feed]:
     """The tables that say the groups of text files, where none of those that are learned from does."""
-    if not source.grouping or not all(feed.table.is_label_folder for feed in feeds):
+    asking = [feed for feed in feeds if not _is_held_out(feed.split)]
+    if not source.grouping or not asking or not all(feed.table.is_label_folder for feed in asking):
         return []
     found = [
         _feed(name, source, table, split, {})

@@ -8,6 +8,7 @@ other, so a table may be larger than memory.
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -251,12 +252,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def _constant(name: str) -> Any:
+    """NaN is how some write a missing number."""
+    return None if name == "NaN" else Verbatim(name)
+
+
 _VERBATIM: Any = Verbatim  # keeps the digits as they were written
 _JSON = json.JSONDecoder(
     object_pairs_hook=_unique,
     parse_int=_VERBATIM,
     parse_float=_VERBATIM,
-    parse_constant=_VERBATIM,
+    parse_constant=_constant,
 )
 
 
@@ -361,7 +367,7 @@ def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
     """A Hugging Face dataset as a table; `path` stands for it in messages."""
 
     def read(wanted: Sequence[str]) -> Iterator[Record]:
-        chosen = dataset.select_columns(list(wanted)).with_format("arrow")
+        chosen = dataset.select_columns(list(dict.fromkeys(wanted))).with_format("arrow")
         classes = {name: _class_names(feature) for name, feature in chosen.features.items()}
         batches = chosen.iter(batch_size=_ARROW_ROWS)
         yield from _arrow_records(path, batches, wanted, classes=classes)
@@ -424,7 +430,10 @@ def _cell(value: Any, where: str, name: str) -> Cell:
         return value
     if isinstance(value, bool):
         return Verbatim(str(value).lower())
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, float):
+        # pandas and others write a missing number so
+        return None if math.isnan(value) else Verbatim(json.dumps(value))
+    if isinstance(value, int | Decimal):
         return Verbatim(value)
     if isinstance(value, list):
         cells = (_cell(part, where, name) for part in value)

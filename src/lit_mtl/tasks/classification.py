@@ -17,6 +17,7 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
 from lit_mtl.tasks.labels import LabelTask
 
+_POINT_ZERO = re.compile(r"(-?\d+)\.0+")
 _LIST = re.compile(r'\[(".*")?\]', re.DOTALL)
 
 
@@ -82,9 +83,10 @@ class Classification(LabelTask):
                 f"expected one label; found the list {value}. Several labels a sentence are of the "
                 "kind multilabel"
             )
-        if value not in self.names:
+        label = value if value in self.names else _without_point(value)
+        if label not in self.names:
             raise ValueError(f"expected a label out of {', '.join(self.names)}; found {value!r}")
-        return self.names.index(value)
+        return self.names.index(label)
 
     def describe(self, target: Target) -> str:
         """The label."""
@@ -97,7 +99,8 @@ class Classification(LabelTask):
 
     def resolve(self, values: Sequence[str]) -> Self:
         """Take the labels from the data, sorted by name, where none were declared."""
-        return self if self.labels else replace(self, labels=tuple(sorted(set(values))))
+        found = sorted(set(map(_without_point, values)))
+        return self if self.labels else replace(self, labels=tuple(found))
 
     def fit(self, targets: Targets) -> Self:
         """Measure the class weights on the labelled training rows."""
@@ -185,3 +188,9 @@ class Classification(LabelTask):
 
     def _outputs(self) -> tuple[object, ...]:
         return (self.labels,)
+
+
+def _without_point(label: str) -> str:
+    """Numbers of classes as whole ones: a column of them has 1.0 for 1 as soon as one is missing."""
+    found = _POINT_ZERO.fullmatch(label)
+    return found[1] if found else label
