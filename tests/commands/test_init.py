@@ -1,6 +1,7 @@
 """What init writes is read by fit as it is, and says why."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,70 @@ def test_the_plan_suits_the_number_of_labelled_sentences(
         batch, epochs = config["data"]["batch_size"], config["trainer"]["max_epochs"]
         assert rows * 0.75 / batch * epochs > 200
     assert stages == {100: ["backbone_frozen"], 600: ["probe", "finetune"], 3000: []}
+
+
+def test_tables_that_are_named_by_the_splits_are_the_splits(
+    lit_mtl: Run, tiny_bert: Path, tmp_path: Path
+) -> None:
+    """Also with a note beside them, and names of columns that YAML would take for truth values."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name, rows in (("train", 90), ("dev", 12), ("test", 15)):
+        lines = "".join(f"{name} {n},{'ab'[n % 2]},{n % 2}\n" for n in range(rows))
+        (folder / f"{name}.csv").write_text(f"text,label,no\n{lines}")
+    (folder / "README.txt").write_text("what this is\n")
+    config, _ = written(lit_mtl, folder, tiny_bert)
+    source = config["data"]["sources"]["mine"]
+    paths = {name: source[name] for name in ("path", "val_path", "test_path")}
+    assert [Path(path).name for path in paths.values()] == ["train.csv", "dev.csv", "test.csv"]
+    assert set(config["tasks"]) == set(source["tasks"]) == {"label", "no"}
+    assert "stratify" not in config["data"]
+    assert lit_mtl("check-data", "--config", "my.yaml") == 0
+
+
+def test_a_note_beside_a_table_of_labels_is_no_class(
+    lit_mtl: Run, tiny_bert: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "README.txt").write_text("what this is\n")
+    lines = "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(60))
+    (tmp_path / "rows.csv").write_text(f"text,label\n{lines}")
+    config, _ = written(lit_mtl, tmp_path, tiny_bert)
+    assert list(config["tasks"]) == ["label"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("text,label", "text,label", r"b.csv:1: expected other columns .*; found 'label' again"),
+        ("body,label", "text,mood", r"b.csv:1: expected the text column 'body', as in another"),
+        (
+            "text,label,part",
+            "text,mood,x",
+            r"b.csv:1: expected the split column 'part', as in another",
+        ),
+    ],
+)
+def test_tables_that_are_not_one_source_are_not_made_one(
+    lit_mtl: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    first: str,
+    second: str,
+    message: str,
+) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name, header in (("a", first), ("b", second)):
+        lines = "".join(
+            f"a longer text {n},{'ab'[n % 2]},{('train', 'dev', 'test')[n % 3]}\n"
+            for n in range(60)
+        )
+        cells = header.count(",") + 1
+        rows = "".join(",".join(line.split(",")[:cells]) + "\n" for line in lines.splitlines())
+        (folder / f"{name}.csv").write_text(f"{header}\n{rows}")
+    assert lit_mtl("init", folder, "--output", "my.yaml") == 65
+    assert re.search(message, capsys.readouterr().err)
+    assert not Path("my.yaml").exists()
 
 
 def test_without_the_backbone_at_hand_words_are_counted(lit_mtl: Run) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,3 +138,21 @@ def test_two_corpora_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match=r"file: .*corpus 'nyt'; found other files"):
         prepare_corpora([("nyt", tmp_path / "file")], archive=archive)
+
+
+def test_another_process_that_was_faster_is_no_error(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "movies"
+    original = downloads._extract
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(downloads, "_extract", original)
+        prepare_corpora([("movies", folder)], archive=archive)
+        (folder / "scores.tsv").touch()
+        return original(*args)
+
+    monkeypatch.setattr(downloads, "_extract", meanwhile)
+    prepare_corpora([("movies", folder)], archive=archive)
+    assert (folder / "positive.txt").read_text() == "A good film.\n"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["movies"]

@@ -19,7 +19,7 @@ from lit_mtl.data.inspection import Guess, guess, is_split_column, look_at, text
 from lit_mtl.data.joining import build_corpus
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.sources import Source, find_sources
-from lit_mtl.data.splits import SPLITS, Splitter
+from lit_mtl.data.splits import SPLITS, Split, Splitter, split_of_name
 from lit_mtl.data.tables import is_table, open_table, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.files import write_atomically
@@ -90,12 +90,18 @@ def inspect(path: str) -> Findings:
     tasks: dict[str, dict[str, Any]] = {}
     notes: dict[str, str] = {}
     found: dict[str, Any] = {"text": None, "split": None}
-    if not is_table(folder) and len(label_files(folder)) > 1:
+    parts = {} if is_table(folder) else _parts(tables(folder))
+    if parts:
+        path = str(parts.pop("train"))
+        found |= {f"{split}_path": str(file) for split, file in parts.items()}
+    elif not is_table(folder) and len(label_files(folder)) > 1:
         table = open_label_folder(folder)
         seen = guess(look_at(table)[LABEL])
         _add(_label_name(folder), LABEL, seen, columns, tasks, notes)
-    for file in tables(folder):
+    files = [Path(path)] if parts else tables(folder)
+    for file in files:
         _look_into(file, found, columns, tasks, notes)
+    _refuse_unlike(files, found)
     if not tasks:
         seen_columns = "; ".join(f"{name}: {why}" for name, why in notes.items()) or "no table"
         raise DataError(
@@ -103,6 +109,29 @@ def inspect(path: str) -> Findings:
             f"{seen_columns}"
         )
     return Findings(source=Source(path=path, tasks=columns, **found), tasks=tasks, notes=notes)
+
+
+def _parts(files: Sequence[Path]) -> dict[Split, Path]:
+    """Tables that are named by the splits, with one to train on; else none."""
+    found = {split_of_name(file.stem): file for file in files}
+    parts = {split: file for split, file in found.items() if split is not None}
+    return parts if 1 < len(parts) == len(files) and "train" in parts else {}
+
+
+def _refuse_unlike(files: Sequence[Path], found: dict[str, Any]) -> None:
+    """A source has one column of sentences and one of splits for all its tables.
+
+    Raises:
+        DataError: naming the first table that has none of them.
+    """
+    for file in files:
+        columns = open_table(file).columns
+        for what in ("text", "split"):
+            if found[what] is not None and found[what] not in columns:
+                raise DataError(
+                    f"{file}:1: expected the {what} column {found[what]!r}, as in another table of the "
+                    f"folder; found the columns {', '.join(columns)}. Name one table"
+                )
 
 
 def _look_into(
@@ -124,7 +153,10 @@ def _look_into(
             found["split"] = column
             notes[column] = "says the split of each row"
         elif column in columns.values():
-            notes[column] = f"{file} has another column of this name, which is not read"
+            raise DataError(
+                f"{file}:1: expected other columns than in the tables before; found {column!r} again. "
+                "Name one table, or call them train, val and test"
+            )
         else:
             _add(_task_name(column, tasks), column, guess(facts[column]), columns, tasks, notes)
 
@@ -226,7 +258,10 @@ def _try_out(
             )
             rare = _rare_label(corpus)
         if all(len(corpus.splits[split]) > 1 for split in SPLITS):
-            return corpus, fraction, rare if findings.source.split is None else None
+            is_split = (
+                findings.source.split or findings.source.test_path or findings.source.val_path
+            )
+            return corpus, fraction, None if is_split else rare
         sentences = sum(len(corpus.splits[split]) for split in SPLITS)
     raise DataError(
         f"{findings.source.path}: expected enough sentences for three splits; found {sentences}"
@@ -252,6 +287,8 @@ def _rare_label(corpus: Corpus) -> str | None:
 
 def _source_lines(source: Source) -> list[str]:
     lines = [f"      path: {_yaml(source.path)}", f"      tasks: {_yaml(source.tasks)}"]
+    held_out = {"val_path": source.val_path, "test_path": source.test_path}
+    lines += [f"      {name}: {_yaml(path)}" for name, path in held_out.items() if path is not None]
     if source.text is not None:
         lines.append(f"      text: {_yaml(source.text)}  # the only column of sentences")
     if source.split is not None:
@@ -279,7 +316,9 @@ def _split_lines(corpus: Corpus, fraction: float, stratify: str | None) -> list[
         f"  test_fraction: {fraction}",
     ]
     if stratify is not None:
-        lines.append(f"  stratify: {stratify}  # a label is rare: each split gets its share of it")
+        lines.append(
+            f"  stratify: {_yaml(stratify)}  # a label is rare: each split gets its share of it"
+        )
     return lines
 
 
@@ -299,7 +338,7 @@ def _task_lines(findings: Findings) -> list[str]:
     for name, why in findings.notes.items():
         lines.append(f"  # {name}: {_one_line(why)}")
         if name in findings.tasks:
-            lines.append(f"  {name}: {_yaml(findings.tasks[name])}")
+            lines.append(f"  {_yaml(name)}: {_yaml(findings.tasks[name])}")
     return lines
 
 

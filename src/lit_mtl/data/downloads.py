@@ -4,6 +4,7 @@ They come from the source distribution of vaderSentiment 3.3.2, pinned by its SH
 so that a user's own package index, proxy and certificates apply.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -138,9 +139,11 @@ def _write_whole(folder: Path, name: CorpusName, content: bytes) -> None:
     try:
         _write(staging, name, rows, licence)
         staging.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
         staging.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # another process was faster
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

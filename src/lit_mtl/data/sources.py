@@ -234,7 +234,10 @@ def _opened(
     if parts := saved_datasets(folder):
         return [(table, split or part) for table, part in _parts(parts, path)]
     opened = [(open_table(table), split) for table in tables(folder)]
-    if not is_table(folder) and label_files(folder) and _learn_labels(tasks, source):
+    labels = {} if is_table(folder) else label_files(folder)
+    # a single text beside a table of labels is a note
+    is_note = len(labels) == 1 and any(LABEL in table.columns for table, _ in opened)
+    if labels and not is_note and _learn_labels(tasks, source):
         opened.insert(0, (open_label_folder(folder), split))
     return opened
 
