@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from torchmetrics.functional import spearman_corrcoef
+
+from lit_mtl.ranks import spearman
 
 
 class Purity(NamedTuple):
@@ -50,7 +51,7 @@ def pair_correlation(cosines: Tensor, similarity: Tensor) -> float:
         cosines: (N,).
         similarity: (N,), in any unit.
     """
-    return float(spearman_corrcoef(cosines.double(), similarity.double()))
+    return spearman(cosines.double(), similarity.double())
 
 
 def neighbour_purity(vectors: Tensor, labels: Tensor) -> Purity:

@@ -35,6 +35,8 @@ def model_of(family: str, **architecture: object) -> TrainedModel:
         tasks={
             "a": Classification(labels=("x", "y", "z"), temperature=2.0),
             "s": Regression(low=-4, high=4, radius=1.0),
+            # float32 has steps of 5e-4 at 5000
+            "p": Regression(low=0, high=10_000, center=5_000.0, scale=2_000.0, radius=100.0),
             "m": Multilabel(labels=("x", "y"), temperature=3.0),
             "r": RegressionWithSpread(low=-9, high=9, center=1.0, scale=2.0, radius=0.5),
             "d": RatingDistribution(low=0, high=2, prior=(0.5, 0.3, 0.2), radius=0.5),
@@ -105,8 +107,8 @@ def test_a_graph_states_what_every_calibrated_kind_states(tmp_path: Path) -> Non
     torch.testing.assert_close(found["d_interval"], ends, atol=1e-3, rtol=1e-3)
     assert set(found) == {
         "sentence_embedding",
-        *(f"{name}_prediction" for name in "asmrdo"),
-        *(f"{name}_interval" for name in "srd"),
+        *(f"{name}_prediction" for name in "aspmrdo"),
+        *(f"{name}_interval" for name in "sprd"),
     }
 
 

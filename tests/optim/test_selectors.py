@@ -56,8 +56,13 @@ def test_a_share_is_rounded_to_whole_layers(depth: int) -> None:
     places = {f"l.{n}": Place(f"layer_{n}", depth - n) for n in range(depth)}
     assert depth_of_backbone(places) == depth
     for share in (2 / 3, 1 / 12, 11 / 12):
-        expected = {f"l.{n}" for n in range(round(share * depth))}
-        assert select([f"backbone.layers[:{round(share * 12)}/12]"], places) == expected
+        twelfths, count = round(share * 12), round(share * depth)
+        lowest, highest = (
+            {f"l.{n}" for n in numbers} for numbers in (range(count), range(depth - count, depth))
+        )
+        assert select([f"backbone.layers[:{twelfths}/12]"], places) == lowest
+        assert select([f"backbone.layers[-{twelfths}/12:]"], places) == highest
+        assert select([f"backbone.layers[:-{twelfths}/12]"], places) == set(places) - highest
 
 
 @pytest.mark.parametrize(

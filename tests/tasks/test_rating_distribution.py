@@ -71,6 +71,8 @@ def test_an_output_of_zero_is_the_distribution_of_the_training_ratings() -> None
     expected = np.array([1, 0, 1.5, 0.5, 0]) / 4 + np.full(5, 0.2) / 4
     assert task.predict(torch.zeros(1, 5))[0].tolist() == pytest.approx(expected)
     assert TASK.fit([]) == TASK
+    with pytest.raises(ValueError, match=r"expected at least one rating; found '\[\]'"):
+        TASK.encode("[]")
     assert FITTED.fit(targets) is FITTED
 
 

@@ -105,6 +105,15 @@ def test_correlations_agree_with_scipy_and_need_variation() -> None:
         assert correlations(values, torch.arange(3.0)) == {"pearson": None, "spearman": None}
 
 
+@pytest.mark.parametrize(("unit", "center"), [(1e-9, 0.0), (1e9, 0.0), (1.0, 1e3)])
+def test_correlations_do_not_depend_on_the_unit(unit: float, center: float) -> None:
+    one, other = torch.randn(2, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = correlations(center + unit * one, other)
+    assert found == pytest.approx(correlations(one, other), abs=1e-9)
+    rounding = torch.full((50,), 0.3) + 3e-8 * one.float()
+    assert correlations(rounding, other)["pearson"] is None
+
+
 def test_a_histogram_counts_every_score_once() -> None:
     bins = histogram(np.array([0.0, 0.1, 8.0, 7.9, 4.0]))
     assert [b["count"] for b in bins] == [2, 0, 0, 0, 1, 0, 0, 2]

@@ -21,6 +21,7 @@ from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.artifact.length_batches import length_batches
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.tasks.scores import StandardisedScoreTask
 from lit_mtl.tokenization import tokenize
 
 GRAPH = "multitask.onnx"
@@ -29,7 +30,10 @@ INT8 = "multitask.int8.onnx"
 EMBEDDING = "sentence_embedding"
 
 _TOLERANCE = 1e-4
-"""Largest difference between graph and network on the trial batches; float32 gives about 1e-6."""
+"""Largest difference between graph and network on the trial batches; float32 gives about 1e-6.
+
+In parts of an output's largest value or, if that is larger, of its task's unit.
+"""
 
 _TRIALS = ((1, 3), (3, 2), (5, 17))
 """Shapes (B, T) of the trial batches; all but the first row of each are padded."""
@@ -108,7 +112,13 @@ def write_graph(model: TrainedModel, path: Path) -> None:
 
 
 def largest_difference(model: TrainedModel, path: Path) -> float:
-    """Largest absolute difference between a graph's outputs and the network's on trial batches."""
+    """Largest difference between a graph's outputs and the network's, in parts; see `_TOLERANCE`."""
+    units = {
+        f"{name}_{what}": task.unit[1]
+        for name, task in model.network.tasks.items()
+        if isinstance(task, StandardisedScoreTask)
+        for what in ("prediction", "interval")
+    }
     decoded = DecodedModel(model.network)
     session = open_session(path)
     largest = 0.0
@@ -120,7 +130,8 @@ def largest_difference(model: TrainedModel, path: Path) -> float:
         for name, value in expected.items():
             if tuple(value.shape) != found[name].shape:
                 return float("inf")
-            largest = max(largest, float(np.abs(value.numpy() - found[name]).max()))
+            size = max(units.get(name, 1.0), float(value.abs().max()))
+            largest = max(largest, float(np.abs(value.numpy() - found[name]).max()) / size)
     return largest
 
 

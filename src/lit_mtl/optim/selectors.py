@@ -107,7 +107,11 @@ def _is_small_share(selector: str) -> bool:
 def _bound(text: str, count: int) -> int | None:
     if not text:
         return None
-    return round(Fraction(text) * count) if "/" in text else int(text)
+    if "/" not in text:
+        return int(text)
+    share = round(abs(Fraction(text)) * count)
+    # counted from the end as a number of layers: minus none would be the beginning
+    return count - share if text.startswith("-") else share
 
 
 def _what_exists(places: Mapping[str, Place]) -> str:

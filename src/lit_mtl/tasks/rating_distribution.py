@@ -103,8 +103,11 @@ class RatingDistribution(ScoreTask):
 
     def encode(self, value: str) -> tuple[float, ...]:
         """Count the ratings of each level."""
+        ratings = self._written(value)
+        if not ratings:
+            raise ValueError(f"expected at least one rating; found {value!r}")
         counts = [0.0] * len(self.levels)
-        for rating in self._written(value):
+        for rating in ratings:
             if round(rating) not in self.levels:
                 raise ValueError(
                     f"expected ratings from {self.levels[0]} to {self.levels[-1]}; found {rating:g}"

@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from lit_mtl.errors import ConfigError
+from lit_mtl.ranks import spearman
 from lit_mtl.reliability import conformal_radius
 from lit_mtl.tasks.base import Claims, Metrics, Task
 from lit_mtl.tasks.cells import read_number
 
-_LEAST_VARIANCE = torch.finfo(torch.float64).eps ** 0.5
-"""Below it torchmetrics calls its own correlation unstable."""
+_LEAST_SPREAD = 4 * torch.finfo(torch.float32).eps
+"""Standard deviation over the largest value below which nothing but rounding varies."""
 
 _BINS = 8
 """Bars of a histogram."""
@@ -233,20 +235,18 @@ def score_metrics(score: Tensor, target: Tensor) -> Metrics:
 
 def correlations(one: Tensor, other: Tensor) -> Metrics:
     """Pearson and Spearman correlation of (R,) with (R,); None where one of them does not vary."""
-    from torchmetrics.functional import pearson_corrcoef, spearman_corrcoef
-
-    varies = len(one) > 0 and min(_variance(one), _variance(other)) > _LEAST_VARIANCE
-    return {
-        # float64, because the one-pass sums of torchmetrics lose digits in float32
-        "pearson": float(pearson_corrcoef(one.double(), other.double())) if varies else None,
-        "spearman": float(spearman_corrcoef(one, other)) if varies else None,
-    }
+    if not (_varies(one) and _varies(other)):
+        return {"pearson": None, "spearman": None}
+    pair = torch.stack([one.double(), other.double()])
+    unit = normalize(pair - pair.mean(dim=1, keepdim=True), dim=1)
+    return {"pearson": float((unit[0] * unit[1]).sum()), "spearman": spearman(one, other)}
 
 
-def _variance(values: Tensor) -> float:
-    """Variance in float64; 0 for a single value and for what is not finite."""
-    variance = float(values.double().var(correction=0))
-    return variance if math.isfinite(variance) else 0.0
+def _varies(values: Tensor) -> bool:
+    """Whether finite values differ by more than they are rounded, whatever their unit."""
+    if len(values) < 2 or not values.isfinite().all():
+        return False
+    return float(values.double().std(correction=0)) > _LEAST_SPREAD * float(values.abs().max())
 
 
 def histogram(scores: npt.NDArray[np.float64]) -> list[dict[str, float]]:
