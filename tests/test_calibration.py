@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lit_mtl.calibration import LEAST_ROWS, calibrate, read_calibration
+from lit_mtl.calibration import LEAST_ROWS, calibrate, checked_across, read_calibration
 from lit_mtl.commands.results import calibration_table
 from lit_mtl.errors import StorageError
 from lit_mtl.tasks import (
@@ -87,6 +87,16 @@ def test_the_check_on_validation_does_not_see_its_own_rows() -> None:
         shares.append(calibrate(TASKS, rows).report["score"]["val"]["after"]["observed"])
     assert len(set(shares)) > 1
     assert sum(shares) / 20 == pytest.approx(0.9, abs=0.04)
+
+
+def test_what_four_fifths_are_too_few_for_is_not_claimed_of_the_fifth() -> None:
+    """110 rows fix an interval of 99 %, and 88 of them do not."""
+    task = Regression(low=-9, high=9, coverage=0.99)
+    random = torch.Generator().manual_seed(0)
+    output = torch.randn(110, 1, generator=random)
+    target = output[:, 0] + torch.randn(110, generator=random)
+    assert task.calibrate(output, target) != task
+    assert checked_across(task, output, target) is None
 
 
 def test_each_source_of_the_test_split_is_measured_by_itself() -> None:

@@ -1,6 +1,7 @@
 """The LightningModule under a real Trainer."""
 
 import itertools
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,30 @@ def test_checkpoints_with_and_without_learned_weights_load_into_each_other(
         assert again.uncertainty is not None
         kept = {} if module.uncertainty is None else module.uncertainty.variances()
         assert kept == {name: again.uncertainty.variances()[name] for name in kept}
+
+
+def test_a_metric_that_is_no_longer_defined_is_not_the_one_of_before(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """Lightning keeps what was logged, and stages and checkpoints would go by it."""
+    found = []
+
+    class Constant(Callback):
+        def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            assert isinstance(pl_module, MultiTaskModule)
+            if trainer.current_epoch == 1:
+                with torch.no_grad():
+                    pl_module.network.heads["score"][1].weight.zero_()  # type: ignore[index]
+
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            found.append(trainer.callback_metrics["val/score/pearson"].item())
+
+    module = MultiTaskModule(str(tiny_bert))
+    trainer(tmp_path, Constant(), max_epochs=2, num_sanity_val_steps=0).fit(
+        module, datamodule=datamodule(tiny_bert)
+    )
+    assert [math.isnan(value) for value in found] == [False, True]
+    assert module.results["val"]["score"]["pearson"] is None
 
 
 def test_upgrad_changes_the_step_of_what_is_shared_alone(steady_bert: Path, tmp_path: Path) -> None:

@@ -160,10 +160,11 @@ def checked_across(task: Task, output: Tensor, target: Tensor) -> Claims | None:
     """What a calibrated task claims of each fifth of the rows, fitted on the other four."""
     if len(target) < LEAST_ROWS:
         return None
-    parts = [
-        _claims(task.calibrate(output[rest], target[rest]), output[part], target[part])
-        for rest, part in folds(len(target))
+    fitted = [
+        (task.calibrate(output[rest], target[rest]), part) for rest, part in folds(len(target))
     ]
+    # four fifths may be too few where all rows are enough: what is not calibrated claims nothing here
+    parts = [_claims(own, output[part], target[part]) for own, part in fitted if own != task]
     known = [part for part in parts if part is not None]
     if not known:
         return None

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import AdamW
+from torch._functorch import config as functorch_config
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
@@ -205,6 +207,8 @@ class MultiTaskModule(LightningModule):
         if self.loss_balancing == "uncertainty" and weighed:
             self.uncertainty = UncertaintyWeights(weighed)
         if self.compile_layers:
+            if self.upgrad is not None:  # which goes back through the topmost trained layer twice
+                functorch_config.donated_buffer = False
             network.encoder.backbone.compile_layers()
 
     def configure_model(self) -> None:
@@ -247,6 +251,21 @@ class MultiTaskModule(LightningModule):
             self._log_step(batch, loss, losses, terms, shared_weights)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step; past the gradient scaler where nothing trains, which would ask for a gradient."""
+        scaled = getattr(self.trainer, "scaler", None) is not None
+        if scaled and not any(parameter.requires_grad for parameter in self.parameters()):
+            assert isinstance(optimizer, LightningOptimizer)
+            optimizer.optimizer.step(closure=optimizer_closure)
+            return
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def on_after_backward(self) -> None:
         """Let go of the step's graph."""
@@ -495,8 +514,8 @@ class MultiTaskModule(LightningModule):
         values = {"selection": selection(results, self.tasks), "loss": loss}
         for name, result in results.items():
             for metric, value in scalars(result).items():
-                if value is not None:
-                    values[f"{name}/{metric}"] = value
+                # what is not defined too, or callbacks would read the value of the validation before
+                values[f"{name}/{metric}"] = math.nan if value is None else value
         shown = {f"{name}/{task.primary_metric}" for name, task in self.tasks.items()}
         # a finished checkpoint that is measured is no point of the training curve
         logger = False if self.trainer.state.fn == TrainerFn.VALIDATING else None

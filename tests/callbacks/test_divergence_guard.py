@@ -2,11 +2,21 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch.amp import GradScaler
 
+from lit_mtl.callbacks.divergence_guard import DivergenceGuard
+from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.checkpoints import newest_valid
+from lit_mtl.errors import DivergedError
+from lit_mtl.module import MultiTaskModule
+from lit_mtl.optim.freezing_plan import Stage
+from tests.conftest import example_data
 from tests.processes import finished
 from tests.runs import fault, last_state, run_folder, scalars_of, trace_of
 
@@ -63,3 +73,57 @@ def test_a_frozen_network_has_no_gradient_to_look_at(
     words = ["fit", *fit_arguments, "--config=plan.yaml", "--trainer.callbacks+=tests.faults.Trace"]
     assert finished(words, folder=tmp_path, output=tmp_path / "output.txt") == 0
     assert len(trace_of(tmp_path)) == 10
+
+
+def scaled_fit(tiny_bert: Path, freeze: tuple[str, ...], *callbacks: Callback) -> MultiTaskModule:
+    """Fit under a gradient scaler, which Lightning uses for 16-mixed, on the processor."""
+    precision = MixedPrecision("16-mixed", "cpu", scaler=GradScaler("cpu"))
+    trainer = Trainer(
+        accelerator="cpu",
+        plugins=[precision],
+        max_epochs=6,
+        callbacks=[
+            StagedFreezing([Stage(name="only", freeze=freeze)]),
+            DivergenceGuard(),
+            *callbacks,
+        ],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = MultiTaskModule(str(tiny_bert))
+    trainer.fit(module, datamodule=example_data(tiny_bert))
+    return module
+
+
+class Poison(Callback):
+    """Makes a head not a number for good, or its gradient at one step."""
+
+    def __init__(self, *, weight: bool) -> None:
+        self.weight = weight
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, _: int) -> None:
+        if trainer.global_step == 3 and self.weight:
+            with torch.no_grad():
+                pl_module.network.heads["score"][1].bias.fill_(math.nan)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.global_step == 3 and not self.weight:
+            pl_module.network.heads["score"][1].bias.grad.fill_(math.inf)
+
+
+def test_under_a_gradient_scaler_one_overflow_is_passed_over_and_many_end_the_run(
+    tiny_bert: Path,
+) -> None:
+    module = scaled_fit(tiny_bert, (), Poison(weight=False))
+    assert all(value.isfinite().all() for value in module.state_dict().values())
+    with pytest.raises(DivergedError, match=r"step \d+ .* not finite"):
+        scaled_fit(tiny_bert, (), Poison(weight=True))
+
+
+def test_under_a_gradient_scaler_a_network_may_rest_as_a_whole(tiny_bert: Path) -> None:
+    """The scaler refuses to step where it has seen no gradient."""
+    torch.manual_seed(0)
+    module = scaled_fit(tiny_bert, ("all",))
+    assert module.trainer.global_step == 30

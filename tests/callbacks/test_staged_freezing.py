@@ -89,10 +89,15 @@ def fit(
     return module, spy, trainer
 
 
-def trainer_of(stages: list[Stage], *callbacks: Callback, **options: Any) -> Trainer:
+def trainer_of(
+    stages: list[Stage] | StagedFreezing, *callbacks: Callback, **options: Any
+) -> Trainer:
     return Trainer(
         accelerator="cpu",
-        callbacks=[StagedFreezing(stages), *callbacks],
+        callbacks=[
+            stages if isinstance(stages, StagedFreezing) else StagedFreezing(stages),
+            *callbacks,
+        ],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -566,3 +571,14 @@ def test_resuming_goes_on_in_its_stage_and_with_another_plan_is_refused(
             resumed, datamodule=example_data(tiny_bert), ckpt_path=path, weights_only=True
         )
     assert module.tasks == resumed.tasks
+
+
+def test_a_callback_that_is_used_again_begins_with_its_first_stage(tiny_bert: Path) -> None:
+    freezing, found = StagedFreezing(THREE), []
+    for _ in range(2):
+        spy = Spy()
+        trainer = trainer_of(freezing, spy, max_epochs=3)
+        trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
+        found.append([step["trainable"] for step in spy.steps])
+    assert found[0] == found[1]
+    assert len({len(trainable) for trainable in found[0]}) > 1

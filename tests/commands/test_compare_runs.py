@@ -240,3 +240,18 @@ def test_where_one_fails_the_others_are_ended_and_no_more_begin(
     ):
         finish_all([held, failing, held], jobs=2, begun=begun.append)
     assert begun == [held, failing]
+
+
+@pytest.mark.parametrize(("jobs", "said"), [(1, ""), (2, "3"), (7, "1")])
+def test_those_that_train_at_a_time_share_the_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, said: str
+) -> None:
+    """With all of them for each, they wait for one another most of the time."""
+    script = tmp_path / "python"
+    script.write_text('#!/bin/sh\necho "threads: $OMP_NUM_THREADS."\nexit 1\n')
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    with pytest.raises(LitMTLError, match=rf"threads: {said}\."):
+        finish_all([run_in(tmp_path / "run", "together")], jobs=jobs, begun=lambda _: None)

@@ -47,6 +47,21 @@ def test_fit_trains_reports_and_leaves_what_is_needed(
     assert list(run.glob("events.out.tfevents.*"))
 
 
+@pytest.mark.parametrize(("command", "split"), [("validate", "val"), ("test", "test")])
+def test_the_results_of_a_fit_stay_when_its_checkpoint_is_measured_again(
+    command: str, split: str, lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    words = [*fit_arguments, "--trainer.logger.init_args.version=mine"]
+    assert lit_mtl("fit", *words) == 0
+    run = RUNS / "mine"
+    before = (run / "results.json").read_bytes()
+    best = run / "checkpoints" / "best.ckpt"
+    assert lit_mtl(command, *words, "--ckpt_path", str(best)) == 0
+    assert (run / "results.json").read_bytes() == before
+    again = json.loads((run / f"results_{split}.json").read_text())["results"]
+    assert again == {split: json.loads(before)["results"][split]}
+
+
 def test_a_run_that_ends_before_its_first_validation_is_kept(
     lit_mtl: Run, fit_arguments: list[str]
 ) -> None:

@@ -76,3 +76,15 @@ def test_an_embedding_goes_on_from_its_prefix(layers: int, normalize: bool) -> N
         assert prefix.shape == ((5, 16) if layers == LAYERS else (5, 12, 16))
         found = model.from_prefix(prefix, mask, layers=layers)
         torch.testing.assert_close(found, model(ids, mask), atol=1e-12, rtol=0)
+
+
+def test_an_encoder_is_built_in_16_bit_floats_as_well() -> None:
+    """Lightning makes them the default where the whole network has them, as in bf16-true."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = encoder().projection
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.weight.dtype == torch.bfloat16
+    product = found.weight.float() @ found.weight.float().T
+    torch.testing.assert_close(product, torch.eye(8), atol=0.02, rtol=0)

@@ -129,19 +129,20 @@ def evidence_of(checkpoint: Path) -> Evidence:
         StorageError: if they are there and cannot be read.
     """
     real, run = checkpoint.resolve(), run_of(checkpoint)
+    calibration = calibration_of(checkpoint)
     if not manifest_of(real).is_file() or not (run / "results.json").is_file():
-        return Evidence()
+        return Evidence(calibration=calibration)
     try:
         results = json.loads((run / "results.json").read_bytes())
         if results.get("checkpoint_sha256") != read_manifest(real)["sha256"]:
-            return Evidence()
+            return Evidence(calibration=calibration)
         path = run / "config.yaml"
         config = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise StorageError(
             f"{run}: results.json or config.yaml is not readable ({error})"
         ) from error
-    return Evidence(results=results, config=config or {}, calibration=calibration_of(checkpoint))
+    return Evidence(results=results, config=config or {}, calibration=calibration)
 
 
 def _write_graphs(

@@ -138,6 +138,9 @@ class Checkpointing(Checkpoint):
         self._world_size = trainer.world_size
         if stage != TrainerFn.FITTING:
             return
+        # of an earlier fit; a checkpoint is read after this
+        self.best_score, self._best_name, self.finished = None, None, False
+        self._started_at, self._seconds_before, self._may_continue = None, 0.0, False
         self._folder = self.folder_of(trainer)
         if trainer.is_global_zero and self._folder.is_dir():
             remove_partial(self._folder)
@@ -270,6 +273,7 @@ class Checkpointing(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the end, from which nothing continues but everything can be measured again."""
         self.finished = True
+        self._seconds_before, self._started_at = self.seconds, None  # measuring is not training
         self._save(trainer, trainer.current_epoch, 0)
         decision = self._agree(trainer, STOP_REQUESTS.noted)
         if decision:

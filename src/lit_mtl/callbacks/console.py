@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
+from torch import Tensor
 
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.batching import LengthGroupedSampler
@@ -115,12 +116,11 @@ class ConsoleReport(Callback):
         parts = []
         for name, task in datamodule.tasks.items():
             value = trainer.callback_metrics.get(f"val/{name}/{task.primary_metric}")
-            shown = "not defined" if value is None else f"{value:.4f}"
-            parts.append(f"{name} {task.primary_metric} {shown}")
+            parts.append(f"{name} {task.primary_metric} {_shown(value)}")
         print(f"{self._place(trainer)}: {', '.join(parts)}", flush=True)
         if self._detail:
             values = {
-                key.removeprefix("val/"): f"{value:.4f}"
+                key.removeprefix("val/"): _shown(value)
                 for key, value in trainer.callback_metrics.items()
                 if key.startswith("val/")
             }
@@ -196,6 +196,10 @@ def plan_line(trainer: Trainer) -> str:
 
 def _counted(number: float, what: str) -> str:
     return f"{number:,.0f} {what}{'' if number == 1 else 's'}"
+
+
+def _shown(value: Tensor | None) -> str:
+    return "not defined" if value is None or value.isnan() else f"{value:.4f}"
 
 
 def _plans(trainer: Trainer) -> list[StagedFreezing]:

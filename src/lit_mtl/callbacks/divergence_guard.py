@@ -11,7 +11,8 @@ from lit_mtl.errors import DivergedError
 class DivergenceGuard(Callback):
     """Looks at the norm of all gradients before each update.
 
-    A loss that is not finite shows there as well. Under DDP gradients are averages over the
+    A loss that is not finite shows there as well. Where gradients are scaled, as in 16-mixed, they may
+    overflow until that scale is down to 1: some twenty steps are then passed over first. Under DDP gradients are averages over the
     processes, so all of them see it at the same step. (Lightning itself goes on, and ends with
     exit code 0 and weights that are not numbers.)
     """
@@ -24,13 +25,14 @@ class DivergenceGuard(Callback):
         Raises:
             DivergedError: naming the parameters; nothing was changed by this step.
         """
-        if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            return  # 16-bit floats overflow now and then: the scaler passes over such a step
         # names take longer than the step, where most of the network is frozen and cached
         parameters = [part for group in optimizer.param_groups for part in group["params"]]
         gradients = [part.grad for part in parameters if part.grad is not None]
         if torch.isfinite(get_total_norm(gradients, foreach=True)):
             return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and scaler.get_scale() > 1:
+            return  # 16-bit floats overflow now and then: the scaler passes over, and scales by less
         bad = [
             name
             for name, parameter in pl_module.named_parameters()

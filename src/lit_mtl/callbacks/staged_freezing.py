@@ -70,6 +70,12 @@ class StagedFreezing(Callback):
             return min(stage.until_epoch * steps_an_epoch(trainer), total)
         return total if stage.until_step is None else min(stage.until_step, total)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin with the first stage, also in a second fit; a checkpoint is read after this."""
+        if stage == TrainerFn.FITTING:
+            self.index, self._checkpoint_plan = 0, None
+            self._best, self._bad_validations, self._plateau_reached = None, 0, False
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the plan against the checkpoint and the network, before the first batch.
 

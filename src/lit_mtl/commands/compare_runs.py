@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import torch
 import yaml
 
 from lit_mtl import __version__
@@ -78,13 +79,14 @@ class Run:
         """What it gives for the rows of its test split, by task."""
         return load_rows(self.folder / ROWS_FILE)
 
-    def finish(self, stopping: Event) -> None:
+    def finish(self, stopping: Event, *, threads: int | None = None) -> None:
         """Train and measure it in a process of its own, or go on where one was interrupted.
 
         Its weights are then removed: the rows are what is compared.
 
         Args:
             stopping: once set, its process is ended, which first saves where it is.
+            threads: of the processor that it may take. None: as many as it finds.
 
         Raises:
             LitMTLError: if it fails, with the end of its log.
@@ -92,14 +94,14 @@ class Run:
         if not self.is_finished:
             _wait_for_another(self.folder, stopping)
         if not self.is_finished and not stopping.is_set():
-            self._train(stopping)
+            self._train(stopping, threads)
         if self.is_finished:
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
-    def _train(self, stopping: Event) -> None:
+    def _train(self, stopping: Event, threads: int | None) -> None:
         config, log = self.folder / "settings.yaml", self.folder / "log.txt"
         write_atomically(config, _as_yaml(self.settings))
-        code = _fit(config, log, stopping)
+        code = _fit(config, log, stopping, threads)
         if stopping.is_set():
             return
         if code or not self.is_finished:
@@ -225,12 +227,14 @@ def _as_yaml(settings: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(settings), sort_keys=True, allow_unicode=True).encode()
 
 
-def _fit(config: Path, log: Path, stopping: Event) -> int | None:
+def _fit(config: Path, log: Path, stopping: Event, threads: int | None) -> int | None:
     """Run `fit` with all that it prints in a file; its exit code, None if it was ended before.
 
     It does not outlive a stop here.
     """
     environment = {name: value for name, value in os.environ.items() if name != FIRST_PROCESS}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     words = [sys.executable, "-m", "lit_mtl", "fit", "--config", str(config)]
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -264,20 +268,22 @@ def finish_all(runs: Sequence[Run], *, jobs: int, begun: Callable[[Run], None]) 
 
     Args:
         runs: in the order in which they begin.
-        jobs: how many train at a time.
+        jobs: how many train at a time; each has its share of the threads, since those of several
+            that wait for each other on one processor take many times as long.
         begun: called in this thread as each of them begins.
 
     Raises:
         LitMTLError: if one fails.
     """
     stopping, waiting, training = Event(), list(runs), set[Future[None]]()
+    threads = None if jobs == 1 else max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while waiting or training:
                 while waiting and len(training) < jobs:
                     run = waiting.pop(0)
                     begun(run)
-                    training.add(pool.submit(run.finish, stopping))
+                    training.add(pool.submit(run.finish, stopping, threads=threads))
                 done, training = wait(training, return_when=FIRST_COMPLETED)
                 for each in done:
                     each.result()

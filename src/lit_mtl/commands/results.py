@@ -54,6 +54,9 @@ def report(
     if folder is None:
         return
     path = folder / RESULTS_FILE
+    if seconds is None and path.exists():
+        # that of the fit, which others read; a second look at one of its splits stands beside it
+        path = folder / f"{path.stem}_{'_'.join(results)}.json"
     content: dict[str, Any] = {
         "checkpoint": checkpoint,
         "training_seconds": seconds,

@@ -3,6 +3,7 @@
 Shapes: B sentences, T tokens, H hidden dimension, D embedding dimension.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +33,10 @@ class SentenceEncoder(nn.Module):
         self.backbone = backbone
         self.pooling = Pooling(pooling)
         self.projection = nn.Linear(backbone.hidden_size, embedding_dim)
-        nn.init.orthogonal_(self.projection.weight)
+        # in float32 whatever the default: 16-bit floats have no decomposition
+        weight = nn.init.orthogonal_(torch.empty(self.projection.weight.shape, dtype=torch.float32))
+        with torch.no_grad():
+            self.projection.weight.copy_(weight)
         nn.init.zeros_(self.projection.bias)
         self.normalize = normalize
 
