@@ -20,6 +20,7 @@ from lit_mtl.data.batch import Batch
 from lit_mtl.errors import ConfigError
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage
+from lit_mtl.optim.loss_balancing import Balancing
 from lit_mtl.optim.schedules import WarmupDecay
 from lit_mtl.optim.selectors import select
 from lit_mtl.tasks import Regression
@@ -76,13 +77,18 @@ def fit(
     epochs: int = 3,
     keep: KeepEpoch | None = None,
     compile_layers: bool = False,
+    loss_balancing: Balancing = "static",
     **options: Any,
 ) -> tuple[MultiTaskModule, Spy, Trainer]:
     seed_everything(0, workers=True)
-    module, spy = (
-        MultiTaskModule(str(backbone), lr=1e-3, schedule="constant", compile_layers=compile_layers),
-        Spy(),
+    module = MultiTaskModule(
+        str(backbone),
+        lr=1e-3,
+        schedule="constant",
+        compile_layers=compile_layers,
+        loss_balancing=loss_balancing,
     )
+    spy = Spy()
     callbacks = [spy] if keep is None else [spy, keep]
     trainer = trainer_of(stages, *callbacks, max_epochs=epochs, **options)
     trainer.fit(module, datamodule=example_data(backbone))
@@ -550,6 +556,22 @@ def test_compiled_layers_learn_what_eager_ones_do(steady_bert: Path) -> None:
     )
     # a length or a layer of its own would each double this
     assert 1 <= counters["stats"]["unique_graphs"] <= 6
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+def test_upgrad_goes_back_through_a_compiled_layer_twice(steady_bert: Path) -> None:
+    """Where the projection rests, that layer is the uppermost that the tasks share."""
+    stages = [
+        Stage(name="only", freeze=("projection", "backbone.embeddings", "backbone.layers[:1]"))
+    ]
+    torch._dynamo.reset()
+    options: dict[str, Any] = {"epochs": 1, "loss_balancing": "upgrad", "precision": "64-true"}
+    eager, _, _ = fit(steady_bert, stages, **options)
+    compiled, _, _ = fit(steady_bert, stages, compile_layers=True, **options)
+    torch.testing.assert_close(
+        compiled.network.state_dict(), eager.network.state_dict(), atol=1e-9, rtol=1e-9
+    )
 
 
 def test_resuming_goes_on_in_its_stage_and_with_another_plan_is_refused(

@@ -182,7 +182,7 @@ def find_sources(sources: Mapping[str, Source], tasks: Mapping[str, Task]) -> Fi
     Raises:
         MissingInputError: if a path does not exist.
         ConfigError: if a find fits several tasks or a task several finds; the source's `tasks` then
-            has to name them. If the files are splits already, and a list says others.
+            has to name them. If parts of a dataset are splits already, and an option says others.
         DataError: if nothing is found at all, or a list of splits is none.
     """
     feeds: list[Feed] = []
