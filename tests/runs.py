@@ -1,6 +1,7 @@
 """Runs as they lie on disk: their states, their scalars and their traces, to be compared."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,14 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def scalars_of(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows of a run: tag to steps and values."""
+    """What TensorBoard shows of a run: tag to steps and values; one NaN, which equals itself in a list."""
     events = EventAccumulator(str(run))
     events.Reload()
     return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        tag: [
+            (event.step, math.nan if math.isnan(event.value) else event.value)
+            for event in events.Scalars(tag)
+        ]
         for tag in events.Tags()["scalars"]
     }
 
