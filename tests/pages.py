@@ -17,6 +17,7 @@ EVERYTHING = "\n".join(TEXTS.values())
 NOT_RUN = {
     r"make ": "installs, or takes hours; that the target exists is tested",
     r"source ": "the tests' own environment is active",
+    r"python -m lit_mtl compare --config configs/human_ratings": "hours; another `compare` is run",
     r"python benchmarks/": "minutes to hours; test_benchmarks.py runs each of them in small",
     r"tensorboard ": "serves until it is stopped; `make test-browser` looks at it",
 }

@@ -6,14 +6,18 @@ import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
 from lit_mtl import load
+from lit_mtl.commands.compare_report import table
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
+from lit_mtl.paired import Comparison, Estimate
 from tests.conftest import EXAMPLE_FILES, ROOT, many_sentences, save_tiny_backbone
 from tests.data.archive import small_corpora
 from tests.pages import EVERYTHING
@@ -271,3 +275,23 @@ def test_the_drawn_trade_off_is_that_of_the_record(tmp_path: Path) -> None:
     drawn, shown = (Image.open(path).convert("L") for path in (tmp_path / "drawn.png", kept))
     assert drawn.size == shown.size
     assert ImageChops.difference(drawn, shown).getbbox() is None
+
+
+def test_the_verdicts_on_sharing_are_those_of_the_record() -> None:
+    record = json.loads((ROOT / "benchmarks/results/compare_human_ratings.json").read_text())
+
+    def estimates(found: dict[str, Any]) -> dict[str, Estimate]:
+        names = [field.name for field in fields(Estimate)]
+        return {key: Estimate(**{n: each[n] for n in names}) for key, each in found.items()}
+
+    found = {
+        task: Comparison(
+            metric=each["metric"],
+            variants=estimates(each["variants"]),
+            differences=estimates(each["differences"]),
+        )
+        for task, each in record["tasks"].items()
+    }
+    assert len(found) == 8
+    assert record["seeds"] == [0, 1, 2]
+    assert table(found) in (ROOT / "docs" / "human_ratings.md").read_text()

@@ -33,8 +33,9 @@ class SentenceEncoder(nn.Module):
         self.backbone = backbone
         self.pooling = Pooling(pooling)
         self.projection = nn.Linear(backbone.hidden_size, embedding_dim)
-        # in float32 whatever the default: 16-bit floats have no decomposition
-        weight = nn.init.orthogonal_(torch.empty(self.projection.weight.shape, dtype=torch.float32))
+        # 16-bit floats have no decomposition
+        full = torch.promote_types(self.projection.weight.dtype, torch.float32)
+        weight = nn.init.orthogonal_(torch.empty(self.projection.weight.shape, dtype=full))
         with torch.no_grad():
             self.projection.weight.copy_(weight)
         nn.init.zeros_(self.projection.bias)
