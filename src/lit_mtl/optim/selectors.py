@@ -101,7 +101,9 @@ def _is_small_share(selector: str) -> bool:
     match = _LAYERS.fullmatch(selector)
     index = (match["index"] if match else None) or ""
     low, _, high = index.partition(":")
-    return "/" in index and Fraction(low.strip() or 0) < Fraction(high.strip() or 1)
+    ends = [Fraction(text.strip() or end) for text, end in ((low, 0), (high, 1))]
+    low_share, high_share = (1 + end if end < 0 else end for end in ends)
+    return "/" in index and low_share < high_share
 
 
 def _bound(text: str, count: int) -> int | None:
