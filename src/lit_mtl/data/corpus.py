@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -27,14 +27,7 @@ Reason = Literal[
     "contradictory",
     "in another split",
 ]
-REASONS: tuple[Reason, ...] = (
-    "blank",
-    "without a target",
-    "not in the split list",
-    "repeated",
-    "contradictory",
-    "in another split",
-)
+REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a row gives no target of its own."""
 
 _FACTS = "corpus.json"
