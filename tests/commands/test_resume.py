@@ -67,10 +67,10 @@ def test_a_folder_below_the_users_home_is_the_one_that_is_written_to(
     assert lit_mtl(*words, *STOP) == 143
     assert lit_mtl(*words, "--ckpt_path=require") == 0
     assert lit_mtl(*words, "--trainer.max_epochs=1") == 0
-    assert sorted(run.name for run in Path("home/runs/runs").iterdir()) == [
-        "version_0",
-        "version_1",
-    ]
+    state = "home/runs/runs/version_0/checkpoints/step_10.ckpt"
+    assert lit_mtl(*words, "--ckpt_path", state) == 0  # in a folder of its own
+    found = sorted(run.name for run in Path("home/runs/runs").iterdir())
+    assert found == [f"version_{number}" for number in range(3)]
     assert not Path("~").exists()
 
 

@@ -105,7 +105,7 @@ def test_correlations_agree_with_scipy_and_need_variation() -> None:
         assert correlations(values, torch.arange(3.0)) == {"pearson": None, "spearman": None}
 
 
-@pytest.mark.parametrize(("unit", "center"), [(1e-9, 0.0), (1e9, 0.0), (1.0, 1e3)])
+@pytest.mark.parametrize(("unit", "center"), [(1e-9, 0.0), (1e-30, 0.0), (1e9, 0.0), (1.0, 1e3)])
 def test_correlations_do_not_depend_on_the_unit(unit: float, center: float) -> None:
     one, other = torch.randn(2, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = correlations(center + unit * one, other)

@@ -12,7 +12,7 @@ class DivergenceGuard(Callback):
     """Looks at the norm of all gradients before each update.
 
     A loss that is not finite shows there as well. Where gradients are scaled, as in 16-mixed, they may
-    overflow until that scale is down to 1: some twenty steps are then passed over first. Under DDP gradients are averages over the
+    overflow until that scale, which each of them halves, is down to 1. Under DDP gradients are averages over the
     processes, so all of them see it at the same step. (Lightning itself goes on, and ends with
     exit code 0 and weights that are not numbers.)
     """

@@ -73,10 +73,10 @@ def choose_checkpoint(config: Namespace) -> Path | None:
         StorageError: if there are checkpoints and all are damaged.
         ConfigError: for `never` in the named folder of another run.
     """
+    _expand_save_dir(config)
     wish = config.ckpt_path
     if wish not in (None, "auto", "require", "never"):
         return Path(wish).expanduser()
-    _expand_save_dir(config)
     folders, named = _run_folders(config)
     if wish == "never" or (wish is None and not named):
         if named and any(folders[0].glob(STATES)):

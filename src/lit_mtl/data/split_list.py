@@ -2,8 +2,8 @@
 
 A table, or the two files of the Stanford Sentiment Treebank (Socher et al. 2013, Recursive Deep Models
 for Semantic Compositionality Over a Sentiment Treebank), whose sentences are written as its parser takes
-them: `clichés`, `(Wendigo is)` and `does n't` stand there as `clichÃ©s`, `-LRB- Wendigo is -RRB-` and
-`does n't`. So they are compared by their ASCII letters and digits alone.
+them: "(the clichés) can't" is there "-LRB- the clichÃ©s -RRB- ca n't". So these are compared by their ASCII
+letters and digits alone.
 """
 
 import re
@@ -33,13 +33,11 @@ class SplitList:
     """In which split each sentence is.
 
     Args:
-        path: what was read.
         files: the files that were read.
         key: what counts as the same sentence.
         splits: the split of each key.
     """
 
-    path: Path
     files: tuple[Path, ...]
     key: Callable[[str], str]
     splits: Mapping[str, Split]
@@ -71,7 +69,7 @@ def open_split_list(path: Path) -> SplitList:
     for text, split in rows:
         if name := key(text):
             splits[name] = max(split, splits.get(name, split), key=SPLITS.index)
-    return SplitList(path=path, files=files, key=key, splits=splits)
+    return SplitList(files=files, key=key, splits=splits)
 
 
 def folded(text: str) -> str:

@@ -90,7 +90,7 @@ class Table:
         return self.column(TEXT_COLUMNS if name is None else (name,))
 
     def text_column(self, name: str | None = None) -> str:
-        """The same column.
+        """The column of `sentences`, which has to be there.
 
         Raises:
             DataError: if there is none.

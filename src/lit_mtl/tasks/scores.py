@@ -238,7 +238,7 @@ def correlations(one: Tensor, other: Tensor) -> Metrics:
     if not (_varies(one) and _varies(other)):
         return {"pearson": None, "spearman": None}
     pair = torch.stack([one.double(), other.double()])
-    unit = normalize(pair - pair.mean(dim=1, keepdim=True), dim=1)
+    unit = normalize(pair - pair.mean(dim=1, keepdim=True), dim=1, eps=0.0)
     return {"pearson": float((unit[0] * unit[1]).sum()), "spearman": spearman(one, other)}
 
 
