@@ -51,6 +51,7 @@ from human_ratings_sides import (
 )
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.evaluation import bootstrap
+from lit_mtl.reliability import calibration_error_by_chance, expected_calibration_error
 
 RESULTS = ROOT / "benchmarks" / "results" / "human_ratings.jsonl"
 
@@ -267,21 +268,45 @@ def plot(runs: Sequence[Run], path: Path) -> None:
 
 
 def _calibration(name: str, runs: Sequence[Run], people: dict[int, Run]) -> list[str]:
-    """Means over the runs; and where the share of true values lies 95 times of 100 if it is 90 %."""
-    labels, scores = ([run["calibration"][task] for run in runs] for task in ("sentiment", "score"))
+    """Means over the seeds; and where the share of true values lies 95 times of 100 if it is 90 %."""
     rows = sum(len(people[fold]["scores"]) for fold in {run["fold"] for run in runs})
     low, high = (binom.ppf(end, rows, 0.9) / rows for end in (0.025, 0.975))
-    found = [
-        [each[when][key] for each in reports if each[when] is not None]
-        for reports, when, key in (
-            (labels, "before", "ece"),
-            (labels, "after", "ece"),
-            (labels, "after", "by_chance"),
-            (scores, "after", "observed"),
-        )
-    ]
-    means = [f"{fmean(values):.3f}" if values else "-" for values in found]
+    intervals = [run["calibration"]["score"]["after"] for run in runs]
+    held = [found["observed"] for found in intervals if found is not None]
+    means = [f"{fmean(values):.3f}" if values else "-" for values in (*_errors(runs, people), held)]
     return [name, *means, f"{low:.3f} to {high:.3f}"]
+
+
+def _errors(
+    runs: Sequence[Run], people: dict[int, Run]
+) -> tuple[list[float], list[float], list[float]]:
+    """Calibration error before and after, and by chance, a value a seed: of all its folds' sentences together.
+
+    Older runs have not recorded what they stated: of them each run's own report counts.
+    """
+    if not all("stated" in run for run in runs):
+        reports = [run["calibration"]["sentiment"] for run in runs]
+        fitted = [report["after"] for report in reports if report["after"] is not None]
+        return (
+            [report["before"]["ece"] for report in reports],
+            [report["ece"] for report in fitted],
+            [report["by_chance"] for report in fitted],
+        )
+    before, after, chance = [], [], []
+    for seed in dict.fromkeys(run["seed"] for run in runs):
+        own = [run for run in runs if run["seed"] == seed]
+        right = [
+            np.equal(run["positive"], people[run["fold"]]["positive"]).astype(float) for run in own
+        ]
+        came_true = torch.from_numpy(np.concatenate(right))
+        at_first, calibrated = (
+            torch.tensor([each for run in own for each in run["stated"][when]])
+            for when in ("before", "after")
+        )
+        before.append(expected_calibration_error(at_first, came_true))
+        after.append(expected_calibration_error(calibrated, came_true))
+        chance.append(calibration_error_by_chance(calibrated))
+    return before, after, chance
 
 
 def _pearson(

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,6 +33,7 @@ from lit_mtl.data.corpus import Corpus
 from lit_mtl.data.scored_pairs import read_scored_pairs
 from lit_mtl.data.splits import SPLITS, Split
 from lit_mtl.optim.linear_fit import fit_linear
+from lit_mtl.tasks.classification import Classification
 from training_sides import Job, Prepared, predicted, trainer_best
 
 ROOT = Path(__file__).parents[1]
@@ -219,7 +221,9 @@ def with_base_share(rated: Rated, options: argparse.Namespace, seed: int) -> Fou
     found = measured(rated, folder, model, pairs_file(options))
     pairs = pairs_spearman(model.embed, read_scored_pairs(pairs_file(options)))
     return {
-        corpus: {key: value for key, value in values.items() if key != "calibration"}
+        corpus: {
+            key: value for key, value in values.items() if key not in ("calibration", "stated")
+        }
         | {"pairs": pairs}
         for corpus, values in found.items()
     }
@@ -253,7 +257,8 @@ def measured(rated: Rated, folder: Path, model: TrainedModel, pairs: Path) -> Fo
     found = {}
     for corpus in rated.names:
         rows = list(rated.rows(corpus, "test"))
-        said = model.predict([row["text"] for row in rows])
+        texts = [row["text"] for row in rows]
+        said = model.predict(texts)
         tasks = ("sentiment", "score")
         found[corpus] = {
             **shared,
@@ -261,12 +266,26 @@ def measured(rated: Rated, folder: Path, model: TrainedModel, pairs: Path) -> Fo
             "positive": _labelled(
                 rows, (int(each[f"{corpus}_sentiment"]["label"] == "positive") for each in said)
             ),
+            "stated": {
+                when: _labelled(rows, stated) for when, stated in _stated(model, corpus, texts)
+            },
             "calibration": {
                 task: results["calibration"][f"{corpus}_{task}"]["test"] for task in tasks
             },
         }
     aligned = aligned_pairs(rated, deepcopy(model), pairs)
     return {corpus: {**values, "pairs aligned": aligned} for corpus, values in found.items()}
+
+
+def _stated(
+    model: TrainedModel, corpus: str, texts: Sequence[str]
+) -> Iterator[tuple[str, list[float]]]:
+    """Of each sentence the probability of its likelier label, before and after calibration."""
+    task = model.network.tasks[f"{corpus}_sentiment"]
+    assert isinstance(task, Classification)
+    output = model.run(texts).heads[f"{corpus}_sentiment"]
+    for when, own in (("before", replace(task, temperature=1.0)), ("after", task)):
+        yield when, _rounded(own.predict(output).amax(dim=-1))
 
 
 def aligned_pairs(rated: Rated, model: TrainedModel, pairs: Path) -> float | None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageChops
 
 from lit_mtl import load
 from lit_mtl.commands.compare_report import table
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from lit_mtl.paired import Comparison, Estimate
+from lit_mtl.reliability import expected_calibration_error
 from tests.conftest import EXAMPLE_FILES, ROOT, many_sentences, save_tiny_backbone
 from tests.data.archive import small_corpora
 from tests.pages import EVERYTHING
@@ -248,6 +250,13 @@ def test_human_ratings_measures_all_sides_on_the_same_test_sentences(
     for key in ("pairs", "pairs aligned"):
         assert -1 <= runs[4][key] <= 1
     assert set(runs[4]["calibration"]) == {"sentiment", "score"}
+    for true, said in zip(runs[:4], runs[4:8], strict=True):
+        right = torch.tensor(true["positive"]) == torch.tensor(said["positive"])
+        for when, stated in said["stated"].items():
+            report = said["calibration"]["sentiment"][when]
+            if report is not None:
+                error = expected_calibration_error(torch.tensor(stated), right)
+                assert error == pytest.approx(report["ece"], abs=1e-3)
     table = run("human_ratings.py", *options)
     assert printed.endswith(table)
     assert [line.split("  ")[0] for line in table.splitlines()[2:6]] == sides
