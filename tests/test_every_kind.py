@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow import parquet
 
 from lit_mtl import load
 from lit_mtl.artifact.bundle import load_checkpoint
@@ -134,6 +135,16 @@ def test_every_kind_trains_predicts_and_is_reported(
         assert row["stars"]["probabilities"] == pytest.approx(decoded["stars"]["probabilities"])
         assert row["ratings"] == pytest.approx(decoded["ratings"])
         assert row["votes"]["shares"] == pytest.approx(decoded["votes"]["shares"])
+    for output in ("out.csv", "out.parquet"):
+        options = ["--input=new.txt", f"--output={output}"]
+        assert lit_mtl("predict", "--ckpt_path", path, *options) == 0
+    with Path("out.csv").open(newline="") as file:
+        cells = list(csv.DictReader(file))
+    columns = parquet.read_table("out.parquet").to_pylist()
+    for row, cell, column in zip(rows, cells, columns, strict=True):
+        labels = row["aspects"]["labels"]
+        assert json.loads(cell["aspects.labels"]) == column["aspects.labels"] == labels
+        assert int(cell["stars.level"]) == column["stars.level"] == row["stars"]["level"]
     for row in rows:
         assert set(row) == set(COLUMNS[1:])
         assert row["topic"]["label"] in ("book", "film")

@@ -15,7 +15,14 @@ def test_a_file_appears_whole_in_a_new_folder_and_replaces_an_old_one(tmp_path: 
         write_atomically(path, content)
         assert path.read_bytes() == content
     assert [entry.name for entry in path.parent.iterdir()] == ["file.bin"]
-    assert path.stat().st_mode & 0o777 == 0o644
+    before = os.umask(0o077)
+    try:
+        write_atomically(path.with_name("private"), b"")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~before
+    assert path.with_name("private").stat().st_mode & 0o777 == 0o600
+    path.with_name("private").unlink()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(

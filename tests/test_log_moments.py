@@ -32,7 +32,16 @@ class Seen(Callback):
         self.read.append((len(self.losses) - 1, float(loss)))
 
 
-@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2}, {"max_steps": 7}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"val_check_interval": 2},
+        {"val_check_interval": 4, "check_val_every_n_epoch": None},
+        {"max_steps": 7},
+    ],
+    ids=str,
+)
 def test_readers_find_the_value_of_their_own_step(
     tiny_bert: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:

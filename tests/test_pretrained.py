@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from lit_mtl import pretrained
 from lit_mtl.errors import ConfigError, MissingInputError
@@ -105,3 +106,18 @@ def test_a_repository_with_foreign_code_is_refused(tiny_bert: Path, tmp_path: Pa
     with pytest.raises(MissingInputError, match="evil"):
         pretrained.load_config(str(folder))
     assert not marker.exists()
+
+
+def test_a_packed_tokenizer_does_not_depend_on_what_was_tokenised(tiny_bert: Path) -> None:
+    tokenizer = pretrained.load_tokenizer(str(tiny_bert))
+    fresh = pretrained.pack_tokenizer(tokenizer)
+    tokenizer("film " * 200, truncation=True, max_length=7, padding="max_length")
+    used = pretrained.pack_tokenizer(tokenizer)
+    assert used.keys() == fresh.keys()
+    assert all(torch.equal(content, used[name]) for name, content in fresh.items())
+    alone = Tokenizer.from_str(bytes(fresh["tokenizer.json"].numpy()).decode())
+    assert len(alone.encode("film " * 200).ids) == tokenizer.model_max_length
+    assert len(alone.encode("film").ids) == 3
+    # and calling it cuts as it is told, or not at all
+    again = pretrained.unpack_tokenizer(fresh, pretrained.load_config(str(tiny_bert)))
+    assert len(again("film " * 200, verbose=False)["input_ids"]) == 202

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,16 @@ from lit_mtl.errors import DivergedError, LitMTLError, StorageError, printable
 from lit_mtl.signals import FIRST_PROCESS, STOP_REQUESTS, Stopped
 from lit_mtl.verbosity import Verbosity, chosen, verbosity
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_DISK_TROUBLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -83,8 +93,18 @@ def _show(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # else Python would complain when it closes standard output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _has_reader()
+
+
+def _has_reader() -> bool:
+    """Whether standard output is read; else what is left for it is dropped."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):
+        return True
+    # else Python would complain when it closes standard output
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return False
 
 
 def _pass_on(signum: int) -> None:
@@ -106,4 +126,5 @@ def _run(command: str, args: Sequence[str]) -> None:
             ) from error
         if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
             raise StorageError(str(error)) from error
-        raise
+        if not isinstance(error, BrokenPipeError) or _has_reader():
+            raise

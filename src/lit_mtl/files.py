@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,13 +35,12 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-")
-        partial = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        new = path.with_name(f"{PARTIAL}{path.name}-{secrets.token_hex(8)}")
+        with new.open("xb") as file:  # with the permissions of the user's umask
+            partial = new
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o644)  # mkstemp's files are private
         partial.replace(path)
         sync_folder(path.parent)
     except LitMTLError:  # of whoever writes; some of them are OSErrors
@@ -96,9 +95,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path}: could not be read ({error.strerror or error})") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,8 +9,8 @@ from which `recovered` brings it back.
 import ctypes
 import fcntl
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,10 +42,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         recovered(path)
-        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{PARTIAL}{path.name}-"))
+        new = path.with_name(f"{PARTIAL}{path.name}-{secrets.token_hex(8)}")
+        new.mkdir()  # with the permissions of the user's umask
+        partial = new
         handle = os.open(partial, os.O_RDONLY)
         fcntl.flock(handle, fcntl.LOCK_EX)  # says that its writer is alive
-        os.chmod(partial, 0o755)
         yield partial
         _sync(partial)
         _put_in_place(partial, path)

@@ -15,6 +15,8 @@ def logs_now(trainer: Trainer, batch_idx: int) -> bool:
         batch_idx: number of the batch in its epoch, from 0.
     """
     every = trainer.val_check_batch  # None: at some time, which nobody knows before
+    if trainer.check_val_every_n_epoch is None:  # then Lightning counts over all epochs
+        batch_idx = trainer.fit_loop.total_batch_idx
     # Lightning's own condition, by its private name, which also LearningRateMonitor uses
     return bool(
         trainer._logger_connector.should_update_logs

@@ -219,6 +219,8 @@ class MultiTaskModule(LightningModule):
         tasks: dict[str, Task] = getattr(datamodule, "tasks", None) or {}
         if self._network is not None:
             self._check_tasks(tasks)
+            # before weights are loaded, which would be rounded to another precision
+            self.trainer.precision_plugin.convert_module(self._network)
             return
         if not tasks:
             raise ConfigError(

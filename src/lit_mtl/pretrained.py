@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from lit_mtl.errors import ConfigError, MissingInputError
@@ -128,7 +129,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def pack_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
-    """A tokenizer's files as byte tensors, the form that a `weights_only` checkpoint can carry."""
+    """A tokenizer's files as byte tensors, the form that a `weights_only` checkpoint can carry.
+
+    A fast tokenizer keeps how it cut and padded last; its files say how it is to be used instead: cut
+    to `model_max_length`, and not padded. Whoever asks for anything else when calling it gets that.
+    """
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.enable_truncation(tokenizer.model_max_length)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {

@@ -61,6 +61,7 @@ VARIANTS = {
     "two workers": ["--data.num_workers=2"],
     "limited epochs": ["--trainer.limit_train_batches=3"],
     "a budget of tokens": ["--data.batch_tokens=256", "--data.batch_size=null"],
+    "double precision": ["--trainer.precision=64-true"],
     "bfloat16": ["--trainer.precision=bf16-mixed"],
     "staged freezing": ["--config=stages.yaml"],
     "a cached prefix": ["--config=cached.yaml"],
@@ -120,6 +121,7 @@ def assert_same_end(folder: Path, reference: Path) -> None:
     assert differing(last_state(one), last_state(other)) == []
     results = [json.loads((path / "results.json").read_text()) for path in (one, other)]
     assert results[0]["results"] == results[1]["results"]
+    assert results[0].get("embedding") == results[1].get("embedding")
     assert not list((one / "checkpoints").glob(".partial*"))
 
 

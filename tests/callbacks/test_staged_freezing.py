@@ -604,3 +604,29 @@ def test_a_callback_that_is_used_again_begins_with_its_first_stage(tiny_bert: Pa
         found.append([step["trainable"] for step in spy.steps])
     assert found[0] == found[1]
     assert len({len(trainable) for trainable in found[0]}) > 1
+
+
+def test_a_plateau_within_the_batches_of_a_step_waits_for_its_end(tiny_bert: Path) -> None:
+    worse = Plateau(monitor="val/loss", patience=1, mode="max", min_delta=1e6)
+    stages = [Stage(name="probe", freeze=("backbone",), until_plateau=worse), Stage(name="all")]
+    changed: list[int] = []
+
+    class Changes(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
+            if freezing.index and not changed:
+                changed.append(batch_idx)
+
+    freezing = StagedFreezing(stages)
+    trainer = trainer_of(
+        freezing,
+        Changes(),
+        max_epochs=2,
+        accumulate_grad_batches=4,
+        val_check_interval=1,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
+    # validations behind the first and the second batch, and a step behind the fourth
+    assert changed == [4]

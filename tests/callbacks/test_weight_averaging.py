@@ -208,3 +208,10 @@ def test_results_and_predictions_are_those_of_the_average(
 def test_a_decay_that_is_none_is_refused(decay: float) -> None:
     with pytest.raises(ConfigError, match=r"`decay` to be in \[0, 1\)"):
         AveragedWeights(decay)
+
+
+def test_a_second_fit_with_the_same_callback_averages_its_own_weights(tiny_bert: Path) -> None:
+    averaged = AveragedWeights(DECAY)
+    first, _ = fitted(tiny_bert, averaged)
+    second, _ = fitted(tiny_bert, averaged)
+    assert equal(first.network.state_dict(), second.network.state_dict())

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,8 @@ def test_embeddings_are_an_array_or_a_column(lit_mtl: Run, calibrated: Path, lin
         (["--input", "bad.csv", "--output", "x.csv"], 65, "bad.csv:3"),
         (["--input", "lines.txt", "--trainer.devices", "2"], 2, "--output"),
         (["--output", "x.csv", "--trainer.devices=2"], 2, "--input"),
+        (["a", "--output", "x.csv", "--trainer.devices=2"], 2, "--input"),
+        (["caf\udce9"], 2, "UTF-8"),
     ],
 )
 def test_wrong_use_is_refused_and_leaves_nothing(
@@ -140,3 +144,38 @@ def test_the_trainers_flags_are_told_from_words() -> None:
         ["a", "--input", "x", "b"],
         ["--trainer.devices=2", "--trainer.strategy=ddp"],
     )
+
+
+def test_blank_cells_have_no_prediction_wherever_it_goes(
+    lit_mtl: Run, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in.csv").write_text("text,id\nA fine film.,1\n,2\n")
+    words = ["predict", "--ckpt_path", exported, "--input", "in.csv"]
+    capsys.readouterr()
+    assert lit_mtl(*words) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lit_mtl(*words, "--output", "out.jsonl") == 0
+    kept = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [row["predictions"] for row in shown] == [row["predictions"] for row in kept]
+    assert shown[1] == {"text": "", "predictions": None}
+
+
+def test_a_reader_that_has_enough_and_one_that_is_not_there(exported: Path) -> None:
+    Path("in.txt").write_text("A fine film.\n" * 2000)
+    words = f"{sys.executable} -m lit_mtl predict --ckpt_path {exported}"
+    command = f"set -o pipefail; {words} --input in.txt | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["text"] == "A fine film."
+    done = subprocess.run(
+        ["bash", "-c", f"{words} <&-"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stderr
+
+
+def test_one_str_is_no_list_of_sentences(exported: Path) -> None:
+    model = load(exported)
+    for method in (model.embed, model.predict, model.run, model.pooled):
+        with pytest.raises(TypeError, match="list of sentences"):
+            method("abc")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lit_mtl.files import PARTIAL
 from tests.conftest import Run
@@ -29,3 +30,24 @@ def test_an_unknown_flag_is_refused(lit_mtl: Run, exported: Path) -> None:
     words = ["--input", "in.txt", "--output", "x.csv", "--trainer.devises=2"]
     with pytest.raises(SystemExit, match="2"):
         lit_mtl("predict", "--ckpt_path", exported, *words)
+
+
+@pytest.mark.parametrize("flag", ["fast_dev_run=true", "limit_predict_batches=1"])
+def test_a_part_of_the_rows_is_no_output(
+    flag: str, lit_mtl: Run, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in.txt").write_text("a\n")
+    words = ["--input", "in.txt", "--output", "x.csv", f"--trainer.{flag}"]
+    assert lit_mtl("predict", "--ckpt_path", exported, *words) == 2
+    assert flag.partition("=")[0] in capsys.readouterr().err
+    assert not Path("x.csv").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it is there")
+def test_a_device_that_is_not_there_is_refused(
+    lit_mtl: Run, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in.txt").write_text("a\n")
+    words = ["--input", "in.txt", "--output", "x.csv", "--trainer.accelerator=cuda"]
+    assert lit_mtl("predict", "--ckpt_path", exported, *words) == 2
+    assert "CUDA" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,19 @@ def test_the_file_holds_everything_and_null_for_what_is_undefined(
     printed = capsys.readouterr().out
     assert str(folder / "results.json") in printed
     assert "1.5 minutes" in printed
+
+
+def test_a_measure_that_is_not_defined_is_null_and_a_dash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(
+        {"test": {"sentiment": RESULT}},
+        tasks={"sentiment": Classification(labels=("a", "b"))},
+        folder=tmp_path,
+        checkpoint="x.ckpt",
+        embedding={"kept_similarity": math.nan, "spread": 0.5},
+    )
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["embedding"] == {"kept_similarity": None, "spread": 0.5}
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["kept_similarity", "-"] in rows

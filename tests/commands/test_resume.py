@@ -147,3 +147,44 @@ def test_another_mixing_or_weight_of_a_source_is_refused(
         capsys.readouterr()
         assert lit_mtl("fit", *words, option, "--ckpt_path=auto") == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_run_with_several_loggers_is_found_by_the_first_of_them(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loggers = [
+        {
+            "class_path": f"lightning.pytorch.loggers.{name}",
+            "init_args": {"save_dir": "logs", "name": name, "version": "mine"},
+        }
+        for name in ("TensorBoardLogger", "CSVLogger")
+    ]
+    Path("loggers.yaml").write_text(yaml.safe_dump({"trainer": {"logger": loggers}}))
+    words = ["fit", *fit_arguments, "--config=loggers.yaml"]
+    assert lit_mtl(*words, *STOP) == 143
+    state = Path("logs/TensorBoardLogger/mine/checkpoints/step_6.ckpt")
+    written = state.stat().st_mtime_ns
+    assert lit_mtl(*words, "--ckpt_path=never") == 2
+    capsys.readouterr()
+    assert lit_mtl(*words) == 0
+    assert "step 6" in capsys.readouterr().out
+    assert not state.exists() or state.stat().st_mtime_ns == written
+
+
+def test_lightnings_own_logger_is_looked_for_where_it_writes(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    words = ["fit", *fit_arguments, "--trainer.logger=true"]
+    assert lit_mtl(*words, *STOP) == 143
+    assert Path("lightning_logs/version_0/checkpoints/step_6.ckpt").is_file()
+    assert lit_mtl(*words, "--ckpt_path=require") == 0
+    assert list(Path("lightning_logs").glob("version_*/checkpoints/step_10.ckpt"))
+
+
+def test_where_nobody_knows_the_folder_nothing_begins_anew(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"}
+    Path("logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
+    assert lit_mtl("fit", *fit_arguments, "--config=logger.yaml", "--ckpt_path=auto") == 2
+    assert "`checkpoint.dirpath`" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lit_mtl import load
 from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.optim.schedules import WarmupDecay
-from tests.conftest import EXAMPLE_FILES, Run
+from lit_mtl.tasks import Classification
+from tests.conftest import EXAMPLE_FILES, Run, many_sentences
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -29,6 +30,10 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 RUNS = Path("lightning_logs/runs")
 STRATEGIES = "lightning.pytorch.strategies"
+STOPPING = [
+    "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping",
+    "--trainer.callbacks.monitor=val/los",
+]
 
 
 def test_fit_trains_reports_and_leaves_what_is_needed(
@@ -404,6 +409,11 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--trainer.enable_checkpointing=false"], 2, "enable_checkpointing"),
         (["--trainer.overfit_batches=1"], 2, "limit_train_batches"),
         (["--trainer.max_epochs=-1"], 2, "max_epochs"),
+        (["--trainer.max_epochs=0"], 2, "`trainer.max_epochs`"),
+        (["--trainer.accumulate_grad_batches=0"], 2, "`trainer.accumulate_grad_batches`"),
+        (["--trainer.val_check_interval=0"], 2, "`trainer.val_check_interval`"),
+        (["--trainer.val_check_interval=1000"], 2, "must be less than or equal"),
+        (STOPPING, 2, "Early stopping conditioned on metric `val/los`"),
         (["--data.max_length=1"], 2, "`max_length`"),
         (["--tasks", "{type: {kind: classification}}"], 2, "'type'"),
         (["--trainer.devices=0"], 2, "devices"),
@@ -493,3 +503,40 @@ def test_the_commands_that_a_fit_ends_with_run(
     best = str(Path(folder) / "checkpoints" / "best.ckpt")
     assert lit_mtl("test", *fit_arguments, logger, "--ckpt_path", best) == 0
     assert "\nnext:" not in capsys.readouterr().out
+
+
+def test_checkpoints_elsewhere_have_what_was_measured_of_them_beside_them(
+    lit_mtl: Run, tiny_bert: Path, tmp_path: Path
+) -> None:
+    words = [f"--model.backbone={tiny_bert}", f"--data.path={many_sentences(tmp_path / 'many')}"]
+    words += ["--trainer.max_epochs=1", "--trainer.precision=32-true", "--data.val_fraction=0.4"]
+    words += ["--trainer.accelerator=cpu"]
+    for name, more in (("one", []), ("two", ["--trainer.logger=false"])):
+        folder = Path("kept", name)
+        assert lit_mtl("fit", *words, f"--checkpoint.dirpath={folder}", *more) == 0
+        best = folder / "best.ckpt"
+        task = load_checkpoint(best).network.tasks["sentiment"]
+        assert isinstance(task, Classification)
+        assert task.temperature != 1
+        assert lit_mtl("export", "--ckpt_path", best, "--output", name) == 0
+        assert load(name).network.tasks["sentiment"] == task
+        assert "Calibration" in Path(name, "README.md").read_text()
+    assert sorted(path.name for path in Path("kept").iterdir()) == ["one", "two"]
+
+
+def test_a_checkpoint_callback_of_the_users_stands_beside_the_own(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    words = ["--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint"]
+    words += ["--trainer.callbacks.dirpath=theirs", "--trainer.log_every_n_steps=0"]
+    assert lit_mtl("fit", *fit_arguments, *words) == 0
+    assert list(Path("theirs").iterdir())
+    assert (RUNS / "version_0" / "results.json").is_file()
+
+
+def test_a_validation_of_nothing_says_so(
+    lit_mtl: Run, fit_arguments: list[str], calibrated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--ckpt_path", str(calibrated), "--trainer.limit_val_batches=0"]
+    assert lit_mtl("validate", *fit_arguments, *words) == 0
+    assert "nothing was measured" in capsys.readouterr().out

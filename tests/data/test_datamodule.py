@@ -1,4 +1,5 @@
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -6,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_mtl.callbacks.checkpointing import Checkpointing
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Source
 from lit_mtl.data.splits import SPLITS
@@ -17,6 +19,7 @@ from tests.conftest import EXAMPLE_FILES, example_data
 from tests.data.archive import small_corpora
 from tests.data.test_readers import write
 from tests.processes import finished
+from tests.recipes import fitted
 
 
 def module(path: Path | None, tiny_bert: Path, **options: Any) -> SentimentDataModule:
@@ -277,3 +280,28 @@ def test_f13_a_worker_that_fails_ends_the_run_with_a_message(
     output = tmp_path / "output.txt"
     assert finished(words, folder=tmp_path, output=output) == code, output.read_text()
     assert re.search(message, output.read_text())
+
+
+def test_a_second_fit_begins_with_the_first_batch_of_the_first_epoch(tiny_bert: Path) -> None:
+    """Also after one that has ended with an error within an epoch."""
+    data, orders = example_data(tiny_bert), []
+
+    class Rows(Callback):
+        def __init__(self, *, fails: bool) -> None:
+            self.fails = fails
+            self.seen: list[list[int]] = []
+
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
+            self.seen.append(batch["row_id"].tolist())
+            if self.fails and batch_idx == 2:
+                raise ZeroDivisionError
+
+    for fails in (False, True, False):
+        rows = Rows(fails=fails)
+        with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+            fitted(tiny_bert, rows, Checkpointing(), data=data, max_epochs=1)
+        orders.append(rows.seen)
+    assert orders[1] == orders[0][:3]
+    assert orders[2] == orders[0]

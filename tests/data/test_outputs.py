@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -30,6 +30,7 @@ def written(path: Path, parts: list[list[dict[str, Any]]], example: dict[str, An
 
 @settings(max_examples=30)
 @given(st.lists(st.lists(WORDS, max_size=4), max_size=3))
+@example([["one\rtwo", "three\r\nfour"]])
 def test_whatever_the_text_all_formats_give_it_back(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[str]]
 ) -> None:
@@ -69,8 +70,9 @@ def test_an_array_is_one_that_numpy_reads(rows: int, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_failed_write_and_other_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), row_writer(tmp_path / "a.csv", EXAMPLE):
-        _ = 1 / 0
+    for name in ("a.csv", "a.parquet", "a.jsonl"):
+        with pytest.raises(ZeroDivisionError), row_writer(tmp_path / name, EXAMPLE):
+            _ = 1 / 0
     assert not list(tmp_path.iterdir())
     with (
         pytest.raises(ConfigError, match=r"\.jsonl, \.csv, \.parquet, \.npy"),
@@ -89,3 +91,19 @@ def test_names_have_dots() -> None:
         "s.interval.1": 2.0,
     }
     assert flattened({"predictions": None}) == {"": None}
+
+
+@pytest.mark.parametrize("known", [[], ["a"]], ids=str)
+def test_lists_of_words_may_have_any_length_and_whole_numbers_stay_whole(
+    known: list[str], tmp_path: Path
+) -> None:
+    def row(labels: list[str], level: int) -> dict[str, Any]:
+        return {"predictions": {"tags": {"labels": labels}, "stars": {"level": level}}}
+
+    rows, example = [row(["a", 'b"c'], 3), row([], 1)], row(known, 2)
+    with written(tmp_path / "a.csv", [rows], example).open(newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert [json.loads(each["tags.labels"]) for each in cells] == [["a", 'b"c'], []]
+    table = parquet.read_table(written(tmp_path / "a.parquet", [rows], example))
+    assert table["tags.labels"].to_pylist() == [["a", 'b"c'], []]
+    assert table["stars.level"].to_pylist() == [3, 1]

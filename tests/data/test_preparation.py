@@ -10,6 +10,7 @@ from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.preparation import Preparation
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import DataError
+from tests.conftest import example_data
 from tests.data.test_datamodule import module
 from tests.data.test_readers import write
 
@@ -87,3 +88,18 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_is_kept(
     corpus = start().corpus
     assert corpus is not None
     assert sum(len(corpus.splits[split]) for split in SPLITS) == 80
+
+
+def test_a_sentence_that_is_cut_is_prepared_once(tiny_bert: Path, tmp_path: Path) -> None:
+    """Cutting leaves a trace in the tokenizer, which is a part of the key."""
+    (tmp_path / "data").mkdir()
+    for name in ("positive", "negative"):
+        lines = [f"{name} {number} {'so ' * 200}" for number in range(20)]
+        (tmp_path / "data" / f"{name}.txt").write_text("\n".join(lines))
+    cache = tmp_path / "cache"
+    data = example_data(tiny_bert, path=tmp_path / "data", cache_dir=str(cache))
+    data.prepare_data()
+    before = sorted(cache.rglob("*"))
+    data.setup("fit")
+    assert before
+    assert sorted(cache.rglob("*")) == before

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.artifact.base_share import refuse_wrong_share, towards_base
 from lit_mtl.artifact.length_batches import TOKENS, length_batches
-from lit_mtl.calibration import Calibration, read_calibration
+from lit_mtl.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel, Output
@@ -121,6 +121,8 @@ class TrainedModel:
         forward: Callable[[Tensor, Tensor], _Found],
     ) -> Iterator[tuple[Tensor, _Found]]:
         """Row numbers of each batch, and what is found from its token ids and mask."""
+        if isinstance(texts, str):  # a sequence too: of its letters
+            raise TypeError("expected a list of sentences; found one str")
         device = next(self.network.parameters()).device
         for start in range(0, len(texts), _WINDOW):
             ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
@@ -172,8 +174,13 @@ def load_checkpoint(path: str | Path, *, base_share: float = 0.0) -> TrainedMode
 
 
 def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that made a checkpoint, which lies in its folder `checkpoints`."""
-    return checkpoint.resolve().parent.parent
+    """The folder with what `fit` has measured of a checkpoint.
+
+    It is that of the run, in whose folder `checkpoints` it lies; or its own one, where checkpoints
+    were sent elsewhere.
+    """
+    own = checkpoint.resolve().parent
+    return own if (own / CALIBRATION_FILE).is_file() else own.parent
 
 
 def calibration_of(checkpoint: Path) -> Calibration | None:

@@ -103,7 +103,8 @@ learned what is unfair in its data. Do not let it decide about people."""
 def _use(model: TrainedModel, name: str, graphs: Mapping[str, Any]) -> str:
     onnx = (
         f"\n\n`{next(iter(graphs))}` is one ONNX graph of all this; its inputs `input_ids` and "
-        "`attention_mask` come from `tokenizer.json`."
+        "`attention_mask` come from `tokenizer.json`, which cuts as above; drop white space around "
+        "a sentence before."
         if graphs
         else ""
     )

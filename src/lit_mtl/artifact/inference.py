@@ -7,7 +7,7 @@ Shapes: D embedding dimension.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -24,6 +24,27 @@ Kind = Literal["predictions", "embedding"]
 
 Found = list[Any]
 """For each row of a window an embedding (D,) as a list, or predictions; None for a blank sentence."""
+
+
+def find(model: TrainedModel, kind: Kind, texts: Sequence[str], *, batch_tokens: int) -> Found:
+    """What is found of texts, of which some may be blank.
+
+    Args:
+        model: embeds or predicts.
+        kind: which of both.
+        texts: the sentences.
+        batch_tokens: tokens that are run at once, about.
+    """
+    places = [place for place, text in enumerate(texts) if text]
+    sentences = [texts[place] for place in places]
+    found: Found = [None] * len(texts)
+    if kind == "embedding":
+        values: list[Any] = model.embed(sentences, batch_tokens=batch_tokens).tolist()
+    else:
+        values = model.predict(sentences, batch_tokens=batch_tokens)
+    for place, value in zip(places, values, strict=True):
+        found[place] = value
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +88,7 @@ class Inference:
 
     def run_window(self, window: Window) -> Found:
         """What is found of the rows of a window."""
-        places = [place for place, text in enumerate(window.texts) if text]
-        texts = [window.texts[place] for place in places]
-        found: Found = [None] * len(window.texts)
-        if self.kind == "embedding":
-            values: list[Any] = self.model.embed(texts, batch_tokens=self.batch_tokens).tolist()
-        else:
-            values = self.model.predict(texts, batch_tokens=self.batch_tokens)
-        for place, value in zip(places, values, strict=True):
-            found[place] = value
-        return found
+        return find(self.model, self.kind, window.texts, batch_tokens=self.batch_tokens)
 
     def write(
         self,
@@ -92,7 +104,7 @@ class Inference:
         Returns:
             The number of rows.
         """
-        find = found_of or self.run_window
+        finding = found_of or self.run_window
         columns, rows = self.source.columns(), 0
         example = {**dict.fromkeys(columns, ""), self.kind: self._example()}
         with row_writer(self.output, example) as writer:
@@ -100,7 +112,7 @@ class Inference:
                 writer.write(
                     [
                         {**dict(zip(columns, cells, strict=True)), self.kind: value}
-                        for cells, value in zip(window.cells, find(window), strict=True)
+                        for cells, value in zip(window.cells, finding(window), strict=True)
                     ]
                 )
                 rows += len(window.texts)

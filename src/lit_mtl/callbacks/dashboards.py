@@ -62,9 +62,20 @@ class Dashboards(Callback):
         self.every_n_steps = every_n_steps
         self.sample_rows = sample_rows
         self._sample: Sample | None = None
+        self._base: dict[int, Tensor] = {}
         self._ended: Any = None
         self._trained = False
         self._undrawn = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sample's embeddings before the training, with which a continued run compares too."""
+        if not self._base:
+            return {}
+        return {"rows": list(self._base), "vectors": torch.stack(list(self._base.values()))}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them over."""
+        self._base = dict(zip(state_dict["rows"], state_dict["vectors"], strict=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the charts, name the settings, and take the picture before the training."""
@@ -180,10 +191,13 @@ class Dashboards(Callback):
         rows = own_rows(trainer, data)
         chosen = [rows[place] for place in evenly(len(rows), count=self.sample_rows)]
         self._sample = Sample(chosen=torch.tensor(chosen))
-        if trainer.global_step == 0:
+        if trainer.global_step:
+            self._sample.base = self._base
+        else:
             self._sample.embed(trainer, module, data)
             self._sample.write(folder, "before", module, data)
             self._sample.base, self._sample.vectors = self._sample.vectors, {}
+            self._base = self._sample.base
 
     def _end_sample(self, trainer: Trainer, module: MultiTaskModule, folder: Path) -> None:
         data = _datamodule(trainer)

@@ -61,6 +61,8 @@ class EmbeddingProtection(Callback):
             state = encoder.projection.state_dict()
             self._projection = {name: part.cpu().clone() for name, part in state.items()}
             self._backbone = sum_of_weights(encoder, encoder.backbone.num_layers)
+        elif not self._backbone:
+            return  # a checkpoint without its state, which `Checkpointing` refuses with the reason
         else:
             encoder = self._base(trainer, pl_module)
         device = trainer.strategy.root_device

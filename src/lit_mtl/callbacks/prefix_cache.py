@@ -94,6 +94,11 @@ class PrefixCache(Callback):
         self._own.clear()
         self._release(pl_module)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget what a former fit has decided; what a checkpoint has of it is loaded afterwards."""
+        if stage == "fit":
+            self._decided = None
+
     def state_dict(self) -> dict[str, Any]:
         """Whether the rows of which stage come more than once, seen from its beginning."""
         return {"decided": None if self._decided is None else list(self._decided)}

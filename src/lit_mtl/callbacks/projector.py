@@ -47,7 +47,7 @@ class Sample:
     Args:
         chosen: the row numbers, (N,).
         vectors: row number to its embedding, (D,).
-        base: the same before the training; empty in a run that was continued.
+        base: the same before the training; empty where that is not known.
     """
 
     chosen: Tensor

@@ -132,8 +132,10 @@ class StagedFreezing(Callback):
         """Go on to the next stage where the current one has ended, and log where we are."""
         if not self.stages:
             return
-        while self._has_ended(trainer):
-            self._advance(trainer, pl_module)
+        # a validation, and so a plateau, may fall into the batches of one optimizer step
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            while self._has_ended(trainer):
+                self._advance(trainer, pl_module)
         self._rest()
         if logs_now(trainer, batch_idx):
             pl_module.log("stage/index", float(self.index))

@@ -45,7 +45,7 @@ class ThroughputLog(Callback):
         steps = int(
             getattr(trainer, "log_every_n_steps", 50)
         )  # set, but not declared, by Lightning
-        self._throughput = Throughput(available_flops=rate, window_size=steps + 1)
+        self._throughput = Throughput(available_flops=rate, window_size=max(steps, 1) + 1)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew: what has happened since the last step was no step."""

@@ -49,7 +49,11 @@ class AveragedWeights(WeightAveraging):
         return {} if self._average_model is None else self._average_model.module.state_dict()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Nothing: the weights to begin with are not there yet."""
+        """Forget a former fit; the weights to begin with are not there yet."""
+        if stage == "fit":
+            self._latest_update_step = 0
+            self._loaded = {}
+            self._hidden = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the average, or go on with that of a checkpoint."""

@@ -12,9 +12,9 @@ _MOST_IN_TABLE = 12
 def describe(embeddings: Tensor, texts: Sequence[str]) -> str:
     """Shape, length of each vector, and the cosine of each pair of sentences."""
     lines = [f"shape: {tuple(embeddings.shape)}", ""]
-    unit = functional.normalize(embeddings, dim=-1)
+    unit = functional.normalize(embeddings[:_MOST_IN_TABLE], dim=-1)
     cosine = unit @ unit.T
-    shown = range(min(len(texts), _MOST_IN_TABLE))
+    shown = range(len(unit))
     rows = [
         [number + 1, f"{embeddings[number].norm():.3f}"]
         + [f"{cosine[number, other]:.3f}" for other in shown]

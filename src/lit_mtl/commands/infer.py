@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lit_mtl.artifact import load
-from lit_mtl.artifact.inference import Inference, Kind
+from lit_mtl.artifact.inference import Inference, Kind, find
 from lit_mtl.artifact.length_batches import TOKENS
 from lit_mtl.commands.embed import describe
 from lit_mtl.commands.quiet import silence_upstream_notes
@@ -40,7 +40,7 @@ def run(name: str, args: Sequence[str]) -> None:
         _show(options, source, _KINDS[name])
         return
     if trainer_flags and source.path is None:
-        raise ConfigError("Several processes cannot read standard input: name a file with --input")
+        raise ConfigError("Trainer flags need sentences in a file: name it with --input")
     inference = Inference(
         model=load(options.ckpt_path),
         kind=_KINDS[name],
@@ -58,6 +58,8 @@ def run(name: str, args: Sequence[str]) -> None:
         return
     remove_partial(options.output.parent, options.output.name)
     rows = inference.write(progress=_counter)
+    if _counts():
+        print(file=sys.stderr)
     if verbosity() is not Verbosity.QUIET:
         print(f"{rows} rows are in {options.output}")
 
@@ -81,10 +83,16 @@ def _source(options: argparse.Namespace) -> Input:
         raise ConfigError("Expected either sentences or --input, but got both")
     if not all(sentence.strip() for sentence in options.sentences):
         raise ConfigError("Expected sentences as arguments, but one of them is blank")
+    try:
+        "".join(options.sentences).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError("Expected sentences in UTF-8 as arguments; found other bytes") from error
     if options.input is not None:
         return Input(path=options.input, text_column=options.text_column)
     if options.sentences:
         return Input(texts=options.sentences)
+    if sys.stdin is None:
+        raise ConfigError("Expected sentences as arguments or in --input: standard input is closed")
     return Input(stream=sys.stdin.buffer)
 
 
@@ -97,7 +105,8 @@ def _show(options: argparse.Namespace, source: Input, kind: Kind) -> None:
         if kind == "embedding":
             texts += [text for text in window.texts if text]
             continue
-        for text, found in zip(window.texts, model.predict(window.texts), strict=True):
+        predictions = find(model, kind, window.texts, batch_tokens=options.batch_tokens)
+        for text, found in zip(window.texts, predictions, strict=True):
             print(json.dumps({"text": text, "predictions": found}, ensure_ascii=False), flush=True)
     if model is None:
         raise ConfigError("Expected sentences as arguments, in --input or on standard input")
@@ -106,8 +115,12 @@ def _show(options: argparse.Namespace, source: Input, kind: Kind) -> None:
         print(printable(describe(embeddings, texts)))
 
 
+def _counts() -> bool:
+    return sys.stderr.isatty() and verbosity() is not Verbosity.QUIET
+
+
 def _counter(rows: int) -> None:
-    if sys.stderr.isatty() and verbosity() is not Verbosity.QUIET:
+    if _counts():
         print(f"\r{rows:,} rows", end="", file=sys.stderr)
 
 

@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lit_mtl.artifact.inference import Inference
 from lit_mtl.commands.process_group import closing_process_group
-from lit_mtl.commands.train import restrict_imports
+from lit_mtl.commands.train import refusals, restrict_imports
 from lit_mtl.data.inputs import Window
+from lit_mtl.errors import ConfigError
 from lit_mtl.files import remove_partial
 from lit_mtl.verbosity import Verbosity, verbosity
 
@@ -85,5 +86,11 @@ def run_processes(inference: Inference, flags: Sequence[str]) -> None:
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({"trainer.logger": False, "trainer.enable_checkpointing": False})
     settings = parser.instantiate_classes(parser.parse_args(list(flags))).trainer
-    with closing_process_group():
+    limit = settings.limit_predict_batches  # 1 is one batch, and 1.0 are all
+    if settings.fast_dev_run or not (limit is None or (isinstance(limit, float) and limit == 1)):
+        raise ConfigError(
+            "`trainer.fast_dev_run` and `trainer.limit_predict_batches` cannot be set: the output has "
+            "all rows"
+        )
+    with closing_process_group(), refusals():
         Trainer(**settings).predict(InferenceModule(inference), return_predictions=False)

@@ -1,6 +1,7 @@
 """The table and the file at the end of a run."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ def report(
     calibration: Calibration | None = None,
     intervals: Mapping[str, Any] | None = None,
     embedding: Mapping[str, float] | None = None,
+    beside: Path | None = None,
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
 
@@ -44,33 +46,34 @@ def report(
         calibration: of that checkpoint, at the end of a fit.
         intervals: split name to task name to each metric's confidence interval.
         embedding: measures of the embedding by name; see `embedding_health`.
+        beside: folder of checkpoints that lie outside of the run. They get both files of a fit too,
+            for whoever uses them.
     """
+    known = {
+        name: value if math.isfinite(value) else None for name, value in (embedding or {}).items()
+    }
     quiet = verbosity() is Verbosity.QUIET
     if not quiet:
-        _print_tables(results, tasks, calibration, embedding)
+        _print_tables(results, tasks, calibration, known)
         print(f"\ntraining took {duration(seconds)}" if seconds is not None else "")
     if folder is None or not quiet:
         print(f"checkpoint: {checkpoint}")
-    if folder is None:
-        return
-    path = folder / RESULTS_FILE
-    if seconds is None and path.exists():
-        # that of the fit, which others read; a second look at one of its splits stands beside it
-        path = folder / f"{path.stem}_{'_'.join(results)}.json"
     content: dict[str, Any] = {
         "checkpoint": checkpoint,
         "training_seconds": seconds,
         "tasks": {name: task.spec() for name, task in tasks.items()},
         "results": results,
     }
-    measured = {"confidence_intervals": intervals, "embedding": embedding}
+    measured = {"confidence_intervals": intervals, "embedding": known}
     content |= {name: values for name, values in measured.items() if values}
     if calibration is not None:
-        calibration.save(folder)
         content["checkpoint_sha256"] = calibration.checkpoint
         content["calibration"] = calibration.report
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-    print(f"results:    {path}")
+    if beside is not None:
+        _write(beside, content, calibration)
+    if folder is None:
+        return
+    print(f"results:    {_write(folder, content, calibration)}")
     if seconds is not None and not quiet:
         print(f"curves:     tensorboard --logdir {shlex.quote(str(folder))}")
         print(
@@ -79,12 +82,27 @@ def report(
         )
 
 
+def _write(folder: Path, content: Mapping[str, Any], calibration: Calibration | None) -> Path:
+    """Write results and calibration into a folder; where the results are."""
+    path = folder / RESULTS_FILE
+    if content["training_seconds"] is None and path.exists():
+        # that of the fit, which others read; a second look at one of its splits stands beside it
+        path = folder / f"{path.stem}_{'_'.join(content['results'])}.json"
+    if calibration is not None:
+        calibration.save(folder)
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    return path
+
+
 def _print_tables(
     results: Mapping[str, Mapping[str, TaskResult]],
     tasks: Mapping[str, Task],
     calibration: Calibration | None,
-    embedding: Mapping[str, float] | None,
+    embedding: Mapping[str, float | None],
 ) -> None:
+    if not results:
+        print("\nnothing was measured: there was no batch to measure on")
+        return
     for name, task in tasks.items():
         by_split = {split: part[name] for split, part in results.items()}
         print(f"\n{task_table(name, by_split)}")
@@ -94,7 +112,7 @@ def _print_tables(
     if calibration is not None:
         print(f"\n{calibration_table(calibration)}")
     if embedding:
-        print(f"\n{tabulate(embedding.items(), ['embedding', ''], floatfmt='.4f')}")
+        print(f"\n{tabulate(embedding.items(), ['embedding', ''], floatfmt='.4f', missingval='-')}")
 
 
 def task_table(name: str, by_split: Mapping[str, TaskResult]) -> str:

@@ -71,7 +71,8 @@ def choose_checkpoint(config: Namespace) -> Path | None:
     Raises:
         MissingInputError: if a checkpoint is asked for and there is none.
         StorageError: if there are checkpoints and all are damaged.
-        ConfigError: for `never` in the named folder of another run.
+        ConfigError: for `never` in the named folder of another run, and where nobody knows in which
+            folder to look.
     """
     _expand_save_dir(config)
     wish = config.ckpt_path
@@ -87,9 +88,10 @@ def choose_checkpoint(config: Namespace) -> Path | None:
         return None
     folder = next((folder for folder in folders if any(folder.glob(STATES))), None)
     if folder is not None:
-        if not named and config.trainer.logger.class_path.endswith("TensorBoardLogger"):
+        logger = _first_logger(config)
+        if not named and str(getattr(logger, "class_path", "")).endswith("TensorBoardLogger"):
             # another one may delete what it finds, as Lightning's CSVLogger does: it gets a new run
-            config.trainer.logger.init_args.version = _number(folder.parent)
+            logger.init_args.version = _number(folder.parent)
         return _newest(folder)
     if wish == "require":
         places = ", ".join(str(folder) for folder in folders) or "the folder of the runs"
@@ -108,15 +110,29 @@ def _newest(folder: Path) -> Path:
 
 
 def _run_folders(config: Namespace) -> tuple[list[Path], bool]:
-    """Folders of checkpoints, newest first, and whether the config names the one to use."""
+    """Folders of checkpoints, newest first, and whether the config names the one to use.
+
+    Raises:
+        ConfigError: if one is to be found, and the logger names its runs in its own way.
+    """
     if config.checkpoint.dirpath is not None:
         return [Path(config.checkpoint.dirpath).expanduser()], True
-    logger = config.trainer.logger
-    if logger in (False, None):
-        return [Path(config.trainer.default_root_dir or ".").expanduser() / "checkpoints"], True
-    options = logger.as_dict().get("init_args", {}) if isinstance(logger, Namespace) else {}
+    logger, home = _first_logger(config), Path(config.trainer.default_root_dir or ".").expanduser()
+    if logger is False:
+        return [home / "checkpoints"], True
+    options: dict[str, Any]
+    if logger is True:
+        options = {"save_dir": home, "name": "lightning_logs", "version": None}
+    else:
+        options = logger.as_dict().get("init_args", {})
     if not {"save_dir", "name", "version"} <= set(options):
-        return [], False  # a logger that numbers its runs in its own way
+        if config.ckpt_path in ("auto", "require"):
+            raise ConfigError(
+                f"`ckpt_path: {config.ckpt_path}` finds a run by the `save_dir`, `name` and `version` of "
+                "the first logger, which has none of them. Name the checkpoint, or the folder of the "
+                "run's checkpoints as `checkpoint.dirpath`"
+            )
+        return [], False
     root = Path(options["save_dir"] or ".") / (options["name"] or "")
     version = options["version"]
     if version is not None:
@@ -124,6 +140,14 @@ def _run_folders(config: Namespace) -> tuple[list[Path], bool]:
         return [root / name / "checkpoints"], True
     runs = [run for run in root.glob("version_*") if run.name[8:].isdecimal()]
     return [run / "checkpoints" for run in sorted(runs, key=_number, reverse=True)], False
+
+
+def _first_logger(config: Namespace) -> Any:
+    """The logger in whose folder the run lies; True for Lightning's own, False without one."""
+    logger = config.trainer.logger
+    if logger is None:
+        return True
+    return logger if isinstance(logger, bool | Namespace) else next(iter(logger), False)
 
 
 def _expand_save_dir(config: Namespace) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -75,8 +76,7 @@ class RunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save the config, once, from the first process; a continued run keeps the one it has."""
-        checkpointing = trainer.checkpoint_callback
-        assert isinstance(checkpointing, Checkpointing)
+        checkpointing = _checkpointing(trainer)
         if trainer.logger is not None and not checkpointing.has_states(trainer):
             super().setup(trainer, pl_module, stage)
 
@@ -211,6 +211,9 @@ class LitMTLCLI(LightningCLI):
                 "`trainer.enable_checkpointing` cannot be false: fit keeps its result"
             )
         self.trainer_defaults = {"callbacks": callbacks}
+        for name in ("accumulate_grad_batches", "val_check_interval"):
+            if self._get(self.config, f"trainer.{name}") == 0:
+                raise ConfigError(f"Expected argument `trainer.{name}` to be above 0, but got 0")
         plugins = self._get(self.config_init, "trainer.plugins") or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         plugins = [*plugins, DurableCheckpointIO()]
@@ -225,7 +228,11 @@ class LitMTLCLI(LightningCLI):
         """Run it, and name the rows with which a worker has died or does not answer."""
         try:
             super()._run_subcommand(subcommand)
-        except RuntimeError as error:
+        except LitMTLError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            if _says_lightning(error):
+                raise ConfigError(str(error)) from error
             if "DataLoader" not in str(error) or STOP_REQUESTS.noted:
                 raise
             rows = self.datamodule.rows_in_hand() or "no rows"
@@ -237,8 +244,7 @@ class LitMTLCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; then measure the best checkpoint on validation and test."""
-        checkpointing = self.trainer.checkpoint_callback
-        assert isinstance(checkpointing, Checkpointing)
+        checkpointing = _checkpointing(self.trainer)
         config = self.config[self.subcommand]
         checkpointing.settings = compared_settings(config)
         if config.trainer.fast_dev_run:
@@ -257,6 +263,11 @@ class LitMTLCLI(LightningCLI):
     def _measure(self, checkpointing: Checkpointing) -> None:
         """Measure the best checkpoint, or the end if training ended before the first validation."""
         path = checkpointing.best_path or checkpointing.last_path
+        if path == Path():
+            raise ConfigError(
+                "There was nothing to train on: `trainer.max_epochs`, `trainer.max_steps` and "
+                "`trainer.limit_train_batches` have to leave a batch"
+            )
         measures = [self.trainer.validate]
         if self.datamodule.has_test:
             measures.append(self.trainer.test)
@@ -322,16 +333,38 @@ class LitMTLCLI(LightningCLI):
                 }
                 for split, found in outputs.items()
             }
+        run = Path(folder) if folder and self.trainer.logger else None
+        own = checkpoint.resolve().parent
+        elsewhere = seconds is not None and (run is None or own.parent != run.resolve())
         report(
             self.model.results,
             tasks=tasks,
-            folder=Path(folder) if folder and self.trainer.logger else None,
+            folder=run,
             checkpoint=str(checkpoint),
             seconds=seconds,
             calibration=calibration,
             intervals=intervals,
             embedding=self.model.embedding_health,
+            beside=own if elsewhere else None,
         )
+
+
+def _checkpointing(trainer: Trainer) -> Checkpointing:
+    """The project's own callback; the user may have others of that kind."""
+    return next(each for each in trainer.checkpoint_callbacks if isinstance(each, Checkpointing))
+
+
+def _says_lightning(error: Exception) -> bool:
+    """Whether Lightning itself refuses a setting that it has only looked at in the training.
+
+    Such are a `val_check_interval` of more batches than there are, or a metric that is not there.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    raised = frames[-1] if frames else None
+    return raised is not None and (
+        (isinstance(error, ValueError) and raised.name == "setup_data")
+        or str(error).startswith("Early stopping conditioned on metric")
+    )
 
 
 def run(name: str, args: Sequence[str]) -> None:
@@ -342,7 +375,7 @@ def run(name: str, args: Sequence[str]) -> None:
         args: what stands behind it.
     """
     silence_upstream_notes()
-    with _refusals():
+    with refusals():
         if name == "groups":
             cli = _described(name, args)
             print(f"{data_table(cli.datamodule)}\n\n{group_table(cli.model.param_groups())}")
@@ -363,12 +396,12 @@ def configured(name: str, args: Sequence[str]) -> LitMTLCLI:
         args: what stands behind it.
     """
     silence_upstream_notes()
-    with _refusals():
+    with refusals():
         return _lightning(name, args, run=False)
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What Lightning refuses is a setting that is wrong."""
     try:
         yield

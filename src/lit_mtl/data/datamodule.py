@@ -204,6 +204,7 @@ class SentimentDataModule(LightningDataModule):
         if self.corpus is None:
             self.corpus = Corpus.open(self._prepare())
         if stage == "fit":
+            self.position = (0, 0)  # of a checkpoint, it is loaded afterwards
             # what is measured at the end should be there before hours of training
             for split in SPLITS if self.has_test else SPLITS[:2]:
                 self._split(split)

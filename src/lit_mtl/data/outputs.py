@@ -29,7 +29,8 @@ class RowWriter(ABC):
 
     Args:
         file: to write bytes to.
-        example: a row with all keys; its values have the types of all rows.
+        example: a row with all keys; its values have the types of all rows. Its lists of numbers are
+            vectors, which are as long in all of them; other lists are of words, and may be empty.
     """
 
     def __init__(self, file: IO[bytes], example: Row) -> None:
@@ -58,7 +59,10 @@ class JsonLinesWriter(RowWriter):
 
 
 class CsvWriter(RowWriter):
-    """RFC 4180, with a header; what is nested becomes columns with dots in their names."""
+    """RFC 4180, with a header; what is nested becomes columns with dots in their names.
+
+    A list of words is one cell, a JSON array, as targets are read. Lines end with a line feed alone.
+    """
 
     def __init__(self, file: IO[bytes], example: Row) -> None:
         super().__init__(file, example)
@@ -67,11 +71,18 @@ class CsvWriter(RowWriter):
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows."""
-        self._write([[row.get(name) for name in self._columns] for row in map(flattened, rows)])
+        self._write(
+            [[_cell(row.get(name)) for name in self._columns] for row in map(flattened, rows)]
+        )
 
     def _write(self, lines: Sequence[Sequence[Any]]) -> None:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(lines)
+        plain = csv.writer(text, lineterminator="\n")
+        # Python before 3.13 writes a carriage return as it is, which would end the line
+        quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for line in lines:
+            torn = any(isinstance(cell, str) and "\r" in cell for cell in line)
+            (quoted if torn else plain).writerow(line)
         self.file.write(text.getvalue().encode())
 
 
@@ -147,8 +158,10 @@ def row_writer(path: Path, example: Row) -> Iterator[RowWriter]:
     kind = writer_of(path)
     with atomic_writer(path) as file:
         writer = kind(file, example)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+        finally:
+            writer.close()
 
 
 def writer_of(path: Path) -> type[RowWriter]:
@@ -168,7 +181,7 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
 
     Args:
         row: as it is written to JSON lines.
-        lists: whether each element of a list gets a name of its own.
+        lists: whether each element of a vector gets a name of its own.
     """
     flat: dict[str, Any] = {}
 
@@ -176,7 +189,7 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
         if isinstance(value, Mapping):
             for key, part in value.items():
                 add(f"{name}.{key}" if name else str(key), part)
-        elif isinstance(value, list) and lists:
+        elif lists and _is_vector(value):
             for number, part in enumerate(value):
                 add(f"{name}.{number}", part)
         else:
@@ -187,7 +200,18 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
     return flat
 
 
+def _is_vector(value: Any) -> bool:
+    """Whether it is a list of numbers; a list without an element is one of words."""
+    return isinstance(value, list) and bool(value) and not isinstance(value[0], str)
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+
 def _arrow_type(value: Any) -> pa.DataType:
     if isinstance(value, list):
-        return pa.list_(pa.float32())
+        return pa.list_(pa.float32() if _is_vector(value) else pa.string())
+    if isinstance(value, int):
+        return pa.int64()
     return pa.float64() if isinstance(value, float) else pa.string()
