@@ -80,7 +80,8 @@ def test_a_run_is_the_same_to_the_bit_with_and_without(
     assert lit_mtl("fit", *arguments) == 0
     assert lit_mtl("fit", *arguments, "--dashboards.enabled=false") == 0
     shown, plain = run_folder(tmp_path), run_folder(tmp_path, 1)
-    assert differing(last_state(shown), last_state(plain)) == []
+    differences = differing(last_state(shown), last_state(plain))
+    assert [key for key in differences if not key.startswith("/callbacks/Dashboards/")] == []
     one, other = (
         {tag: points for tag, points in scalars_of(run).items() if "throughput/" not in tag}
         for run in (shown, plain)

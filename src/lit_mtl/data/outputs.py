@@ -71,9 +71,7 @@ class CsvWriter(RowWriter):
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows."""
-        self._write(
-            [[_cell(row.get(name)) for name in self._columns] for row in map(flattened, rows)]
-        )
+        self._write([[row.get(name) for name in self._columns] for row in map(flattened, rows)])
 
     def _write(self, lines: Sequence[Sequence[Any]]) -> None:
         text = io.StringIO()
@@ -181,7 +179,7 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
 
     Args:
         row: as it is written to JSON lines.
-        lists: whether each element of a vector gets a name of its own.
+        lists: whether each element of a vector gets a name of its own, and other lists become JSON.
     """
     flat: dict[str, Any] = {}
 
@@ -192,6 +190,8 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
         elif lists and _is_vector(value):
             for number, part in enumerate(value):
                 add(f"{name}.{number}", part)
+        elif lists and isinstance(value, list):
+            flat[name] = json.dumps(value, ensure_ascii=False)
         else:
             flat[name] = value
 
@@ -203,10 +203,6 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
 def _is_vector(value: Any) -> bool:
     """Whether it is a list of numbers; a list without an element is one of words."""
     return isinstance(value, list) and bool(value) and not isinstance(value[0], str)
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _arrow_type(value: Any) -> pa.DataType:
