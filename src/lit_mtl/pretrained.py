@@ -136,7 +136,9 @@ def pack_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
     """
     if isinstance(tokenizer, PreTrainedTokenizerFast):
         tokenizer.backend_tokenizer.no_padding()
-        tokenizer.backend_tokenizer.enable_truncation(tokenizer.model_max_length)
+        tokenizer.backend_tokenizer.enable_truncation(
+            tokenizer.model_max_length, direction=tokenizer.truncation_side
+        )
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {

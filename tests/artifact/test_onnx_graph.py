@@ -52,7 +52,9 @@ def test_runtime_and_tokenizer_file_are_enough(exported: Path) -> None:
     session = onnxruntime.InferenceSession(str(exported / GRAPH))
     facts = session.get_modelmeta().custom_metadata_map
     tokenizer = Tokenizer.from_file(str(exported / "tokenizer.json"))
-    tokenizer.enable_truncation(int(facts["lit_mtl.max_length"]))
+    cut = tokenizer.truncation
+    assert cut is not None
+    assert cut["max_length"] == int(facts["lit_mtl.max_length"])
     tokenizer.enable_padding()
     texts = ["A fine film.", "dull " * 300, "x"]
     encoded = tokenizer.encode_batch(texts)
