@@ -115,9 +115,11 @@ def test_a_packed_tokenizer_does_not_depend_on_what_was_tokenised(tiny_bert: Pat
     used = pretrained.pack_tokenizer(tokenizer)
     assert used.keys() == fresh.keys()
     assert all(torch.equal(content, used[name]) for name, content in fresh.items())
-    alone = Tokenizer.from_str(bytes(fresh["tokenizer.json"].numpy()).decode())
+    cutting = pretrained.pack_tokenizer(tokenizer, cuts=True)
+    alone = Tokenizer.from_str(bytes(cutting["tokenizer.json"].numpy()).decode())
     assert len(alone.encode("film " * 200).ids) == tokenizer.model_max_length
     assert len(alone.encode("film").ids) == 3
     # and calling it cuts as it is told, or not at all
-    again = pretrained.unpack_tokenizer(fresh, pretrained.load_config(str(tiny_bert)))
-    assert len(again("film " * 200, verbose=False)["input_ids"]) == 202
+    for files in (fresh, cutting):
+        again = pretrained.unpack_tokenizer(files, pretrained.load_config(str(tiny_bert)))
+        assert len(again("film " * 200, verbose=False)["input_ids"]) == 202

@@ -128,17 +128,24 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return _limited(tokenizer, config)
 
 
-def pack_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+def pack_tokenizer(tokenizer: PreTrainedTokenizerBase, *, cuts: bool = False) -> dict[str, Tensor]:
     """A tokenizer's files as byte tensors, the form that a `weights_only` checkpoint can carry.
 
-    A fast tokenizer keeps how it cut and padded last; its files say how it is to be used instead: cut
-    to `model_max_length`, and not padded. Whoever asks for anything else when calling it gets that.
+    A fast tokenizer keeps how it cut and padded last, which must not get into its files.
+
+    Args:
+        tokenizer: the tokenizer.
+        cuts: whether its files are to cut to `model_max_length` by themselves, for who uses them without
+            transformers.
     """
     if isinstance(tokenizer, PreTrainedTokenizerFast):
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.backend_tokenizer.enable_truncation(
-            tokenizer.model_max_length, direction=tokenizer.truncation_side
-        )
+        backend = tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        if cuts:
+            backend.enable_truncation(
+                tokenizer.model_max_length, direction=tokenizer.truncation_side
+            )
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {

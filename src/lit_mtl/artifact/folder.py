@@ -60,7 +60,7 @@ def write_model(model: TrainedModel, folder: Path) -> list[str]:
     config.architectures = [type(transformer).__name__]
     (folder / _CONFIG).write_text(config.to_json_string(use_diff=True), encoding="utf-8")
     _save_tensors({**transformer.state_dict(), **_pooler(model)}, folder / _WEIGHTS)
-    tokenizer = pack_tokenizer(model.tokenizer)
+    tokenizer = pack_tokenizer(model.tokenizer, cuts=True)
     for name, content in tokenizer.items():
         (folder / name).write_bytes(content.numpy().tobytes())
     for name, content in _module_files(model).items():
