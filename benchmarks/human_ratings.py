@@ -18,6 +18,7 @@ replacement, for all seeds at once.
 
 import argparse
 import json
+import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,7 +99,15 @@ def _measure_fold(options: argparse.Namespace, fold: int) -> None:
         found = rated.targets() if side == "people" else SIDES[side](rated, options, seed)
         with options.record.open("a", encoding="utf-8") as file:
             for corpus, values in found.items():
-                file.write(json.dumps({**key, "corpus": corpus, **values}) + "\n")
+                line = {**key, "commit": _commit(), "corpus": corpus, **values}
+                file.write(json.dumps(line) + "\n")
+
+
+def _commit() -> str | None:
+    """The code that a run is of: other code may draw other random numbers for the same seed."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
 
 
 def tables(runs: Sequence[Run]) -> str:
