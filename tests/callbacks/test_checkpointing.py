@@ -121,7 +121,8 @@ def assert_same_end(folder: Path, reference: Path) -> None:
     assert differing(last_state(one), last_state(other)) == []
     results = [json.loads((path / "results.json").read_text()) for path in (one, other)]
     assert results[0]["results"] == results[1]["results"]
-    assert results[0].get("embedding") == results[1].get("embedding")
+    if "embedding" in results[0]:  # it is measured in a training, and none may have been left to do
+        assert results[0]["embedding"] == results[1]["embedding"]
     assert not list((one / "checkpoints").glob(".partial*"))
 
 
