@@ -318,11 +318,8 @@ def _errors(
     return before, after, chance
 
 
-def _pearson(
-    run: Run, people: dict[int, Run], chosen: NDArray[np.int64] | slice = slice(None)
-) -> float:
-    said, true = (np.asarray(each["scores"])[chosen] for each in (run, people[run["fold"]]))
-    return float(np.corrcoef(said, true)[0, 1])
+def _pearson(run: Run, people: dict[int, Run]) -> float:
+    return float(np.corrcoef(run["scores"], people[run["fold"]]["scores"])[0, 1])
 
 
 def _accuracy(run: Run, people: dict[int, Run]) -> float:
@@ -333,28 +330,40 @@ def _accuracy(run: Run, people: dict[int, Run]) -> float:
 def _difference(own: Sequence[Run], others: Sequence[Run], people: dict[int, Run]) -> str:
     """Mean over seeds and folds, with the middle 95 % over draws of sentences."""
     folds = sorted({run["fold"] for run in own})
-    rows = [len(people[fold]["scores"]) for fold in folds]
-    begins = dict(zip(folds, np.cumsum([0, *rows]), strict=False))
+    ends = np.cumsum([0, *(len(people[fold]["scores"]) for fold in folds)])
+    places = {fold: slice(*ends[k : k + 2]) for k, fold in enumerate(folds)}
+    parts = [
+        (share / len(runs), places[run["fold"]], _products(run, people[run["fold"]]))
+        for share, runs in ((1.0, own), (-1.0, others))
+        for run in runs
+    ]
 
-    def difference(chosen: NDArray[np.int64]) -> float:
-        parts = {
-            fold: chosen[(chosen >= begins[fold]) & (chosen < begins[fold] + size)] - begins[fold]
-            for fold, size in zip(folds, rows, strict=True)
-        }
-        one, other = (
-            fmean(_pearson(run, people, parts[run["fold"]]) for run in runs)
-            for runs in (own, others)
-        )
-        return one - other
+    def difference(times: NDArray[np.int64]) -> float:
+        return sum(share * _correlation(found @ times[place]) for share, place, found in parts)
 
-    mean = difference(np.arange(sum(rows)))
+    rows = int(ends[-1])
+    mean = difference(np.ones(rows, dtype=np.int64))
     intervals = bootstrap(
-        lambda chosen: {"difference": difference(chosen.numpy())}, rows=sum(rows), resamples=1000
+        lambda chosen: {"difference": difference(np.bincount(chosen, minlength=rows))},
+        rows=rows,
+        resamples=1000,
     )
     if not intervals:  # too few sentences
         return f"{mean:+.3f}"
     low, high = intervals["difference"]
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _products(run: Run, people: Run) -> NDArray[np.float64]:
+    """Of each sentence what adds up to a correlation with the people, (6, rows)."""
+    x, y = (np.array(each["scores"]) - np.mean(each["scores"]) for each in (run, people))
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y])
+
+
+def _correlation(sums: NDArray[np.float64]) -> float:
+    """Pearson's r of sentences from their sums of products, (6,)."""
+    x, y, xx, yy, xy = sums[1:] / sums[0]
+    return float((xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y)))
 
 
 def main() -> None:

@@ -5,10 +5,12 @@ A process started so shares no state with others, can be killed, and ends with i
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -29,18 +31,30 @@ def context() -> ForkServerContext:
     return made
 
 
-def _command(words: Sequence[str], folder: str, output: str) -> None:
-    """In the new process: become `python -m lit_mtl` in a folder."""
+def _own_process(folder: str, output: str, errors: str) -> None:
+    """In the new process: what sets one apart that a user starts from a shell in a folder."""
     os.setsid()  # a group of its own, as a shell gives it, and a session by which it is found
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # as in a process started by a user
+    multiprocessing.set_start_method("fork", force=True)
     os.chdir(folder)
-    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
+    for number, path in ((1, output), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+
+
+def _command(words: Sequence[str], folder: str, output: str) -> None:
+    """Become `python -m lit_mtl`."""
+    _own_process(folder, output, output)
     from lit_mtl.cli import main
 
     sys.exit(main(list(words)))
+
+
+def _script(words: Sequence[str], folder: str, output: str, errors: str) -> None:
+    """Become `python SCRIPT`."""
+    _own_process(folder, output, errors)
+    sys.argv = list(words)
+    sys.path.insert(0, str(Path(words[0]).parent))
+    runpy.run_path(words[0], run_name="__main__")
 
 
 def start(words: Sequence[str | Path], *, folder: Path, output: Path) -> ForkServerProcess:
@@ -51,8 +65,21 @@ def start(words: Sequence[str | Path], *, folder: Path, output: Path) -> ForkSer
         folder: working directory.
         output: file to which standard output and error are appended.
     """
-    arguments = ([str(word) for word in words], str(folder), str(output))
-    process = context().Process(target=_command, args=arguments)
+    return _started(_command, [str(word) for word in words], str(folder), str(output))
+
+
+def printed(script: Path, *options: str) -> str:
+    """Run a Python script to its end, which has to be a good one, and return what it printed."""
+    words = [str(script), *options]
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        code = ended(_started(_script, words, str(Path.cwd()), str(output), str(errors)))
+        assert code == 0, errors.read_text()
+        return output.read_text()
+
+
+def _started(become: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    process = context().Process(target=become, args=arguments)
     process.start()
     return process
 

@@ -3,8 +3,6 @@
 import json
 import re
 import runpy
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -20,19 +18,14 @@ from lit_mtl.commands.compare_report import table
 from lit_mtl.data.downloads import CORPORA, prepare_corpora
 from lit_mtl.paired import Comparison, Estimate
 from lit_mtl.reliability import expected_calibration_error
+from tests import processes
 from tests.conftest import EXAMPLE_FILES, ROOT, many_sentences, save_tiny_backbone
 from tests.data.archive import small_corpora
 from tests.pages import EVERYTHING
 
 
 def run(script: str, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / script), *options],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    return processes.printed(ROOT / "benchmarks" / script, *options)
 
 
 def test_step_cost_prints_a_row_a_scheme_with_its_expected_cost(tmp_path: Path) -> None:
