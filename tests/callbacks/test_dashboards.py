@@ -106,6 +106,34 @@ def test_a_run_is_the_same_to_the_bit_with_and_without(
     assert one["test/score/mae"][-1][1] == pytest.approx(results["test"]["score"]["mae"])
 
 
+@pytest.mark.parametrize(
+    ("options", "drawn"),
+    [
+        ({"max_epochs": 3}, [1, 2, 3]),
+        ({"max_epochs": 20}, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
+        ({"max_epochs": 13}, [2, 3, 4, 6, 7, 8, 10, 11, 12, 13]),
+        ({"max_epochs": 20, "check_val_every_n_epoch": 3}, [3, 6, 9, 12, 15, 18]),
+        # of two steps each: a validation every third epoch
+        (
+            {"max_epochs": 14, "check_val_every_n_epoch": None, "val_check_interval": 6},
+            [3, 6, 9, 12],
+        ),
+        ({"max_epochs": -1, "max_steps": 24}, list(range(1, 13))),
+    ],
+)
+def test_at_most_ten_validations_are_drawn_evenly_to_the_last(
+    options: dict[str, Any], drawn: list[int], tiny_bert: Path, tmp_path: Path
+) -> None:
+    """TensorBoard shows ten pictures of a tag; the embedding is measured at each validation."""
+    fit(tmp_path, tiny_bert, Dashboards(), limit_train_batches=2, **options)
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0})
+    events.Reload()
+    shown = [event.step for event in events.Images("val/sentiment/reliability")]
+    assert shown == [2 * epoch for epoch in drawn]
+    measured = [event.step for event in events.Scalars("embedding/mean_cosine")]
+    assert len(measured) == len(events.Scalars("val/selection"))
+
+
 def test_every_kind_of_task_is_shown(steady_bert: Path, tmp_path: Path, lit_mtl: Run) -> None:
     table(tmp_path / "reviews.csv", reviews())
     arguments = ["--config", config(tmp_path), *words(steady_bert), "--trainer.max_epochs=1"]

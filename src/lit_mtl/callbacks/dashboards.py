@@ -5,6 +5,7 @@ number, and changes neither weights nor checkpoints. What fails is a warning: a 
 drawn must not end the training, nor leave the other processes waiting for the first one.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
 from lit_mtl.evaluation import scalars, selection
 from lit_mtl.module import MultiTaskModule
+
+_DRAWN = 10
+"""Validations of a run that are drawn: of more pictures TensorBoard shows ten at random."""
 
 
 class Dashboards(Callback):
@@ -152,12 +156,13 @@ class Dashboards(Callback):
             _tried("the best checkpoint", lambda: self._show_best(trainer, module, writer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the epoch's last validation."""
+        """Measure the embedding at the epoch's last validation, and draw this if it is one to draw."""
         writer = self._writer(trainer)
         if writer is not None and self._undrawn:
             self._undrawn = False
             module = _module(pl_module)
-            _tried("a validation", lambda: self._show(trainer, module, writer, "val"))
+            if _is_drawn(trainer):
+                _tried("a validation", lambda: self._show(trainer, module, writer, "val"))
             _tried("the embedding", lambda: self._show_health(trainer, writer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -244,6 +249,20 @@ def _tried(what: str, show: Callable[[], None]) -> None:
         show()
     except Exception as error:
         rank_zero_warn(f"TensorBoard: {what} could not be shown ({error!r}); the run goes on")
+
+
+def _is_drawn(trainer: Trainer) -> bool:
+    """Whether a validation in the current epoch is one of `_DRAWN`, evenly spread to the last epoch.
+
+    It is where the number of epochs is not known, or the clock says when to validate. A resumed run
+    draws those of an undisturbed one.
+    """
+    epochs, interval = trainer.max_epochs or -1, trainer.val_check_batch
+    if epochs < 0 or interval is None:
+        return True
+    every = trainer.check_val_every_n_epoch or math.ceil(interval / trainer.num_training_batches)
+    done = trainer.current_epoch + 1
+    return _DRAWN * done // epochs > _DRAWN * max(done - every, 0) // epochs
 
 
 def _step(trainer: Trainer) -> int:
