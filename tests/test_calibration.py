@@ -150,3 +150,30 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         (tmp_path / "calibration.json").write_text(content)
         with pytest.raises(StorageError, match=r"calibration\.json: not a readable"):
             read_calibration(tmp_path)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_outputs_that_are_no_numbers_are_not_calibrated(name: str) -> None:
+    output, target = overconfident(200)[name]
+    broken = output.clone()
+    broken[3] = torch.nan
+    for validation, test in ((broken, output), (output, broken)):
+        found = calibrate({name: TASKS[name]}, {name: (validation, target)}, {name: (test, target)})
+        json.dumps(found.report, allow_nan=False)
+        note = found.notes()
+        assert note == (
+            [f"{name}: not calibrated: some outputs are no numbers"] * (validation is broken)
+        )
+        assert (found.report[name]["test"]["before"] is None) == (test is broken)
+        assert calibration_table(found)
+
+
+def test_all_rows_are_checked_where_a_part_of_the_folds_fixes_no_temperature() -> None:
+    """A temperature changes no label: the share that is right is that of all rows."""
+    rows = 60
+    target = torch.arange(rows) % 2
+    wrong = target.clone()
+    wrong[5] = 1 - wrong[5]  # the one error: without its fifth there is none
+    output = 4.0 * torch.nn.functional.one_hot(wrong, 2)
+    found = calibrate({"tone": TASKS["tone"]}, {"tone": (output, target)}).report["tone"]["val"]
+    assert found["before"]["observed"] == found["after"]["observed"] == pytest.approx(59 / 60)

@@ -12,6 +12,7 @@ import torch
 from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of, text_key
 from tests.conftest import ROOT
 from tests.pages import free_port
+from tests.processes import finished
 from tests.runs import TRACE, trace_of
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
@@ -24,8 +25,13 @@ def split_of(text: str) -> Split:
 
 
 def run(folder: Path, *words: str | Path) -> str:
-    """Run a command in a process of its own, which starts the other ranks."""
+    """Run a command in a process of its own, which starts the other ranks, if there are any."""
     folder.mkdir()
+    if not set(TWO) <= set(words):
+        output = folder / "output.txt"
+        code = finished(words, folder=folder, output=output)
+        assert code == 0, output.read_text()
+        return output.read_text()
     done = subprocess.run(
         [sys.executable, "-m", "lit_mtl", *map(str, words)],
         cwd=folder,
@@ -58,8 +64,12 @@ def fit(
 
 @pytest.fixture
 def arguments(fit_arguments: list[str], steady_bert: Path) -> list[str]:
-    """The run of the other tests in double precision and without dropout."""
+    """The run of the other tests in double precision, without dropout and without pictures.
+
+    Pictures take longer than the steps; that the first process draws them is a test of their own.
+    """
     steady = [f"--model.backbone={steady_bert}", "--model.head_dropout=0"]
+    steady += ["--dashboards.enabled=false"]
     return [*fit_arguments, *steady, "--trainer.precision=64-true"]
 
 

@@ -67,3 +67,8 @@ def test_the_chance_is_that_of_a_random_other_sentence(labels: list[int]) -> Non
     pairs = [a == b for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j]
     found = neighbour_purity(cloud(0, rows=len(labels)), torch.tensor(labels))
     assert found.chance == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_vectors_that_are_no_numbers_have_no_nearest_one() -> None:
+    vectors = torch.full((4, 2), torch.nan)
+    assert math.isnan(neighbour_purity(vectors, torch.tensor([0, 0, 1, 1])).found)

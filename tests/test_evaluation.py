@@ -8,7 +8,14 @@ import torch
 from torch.distributed import destroy_process_group, init_process_group
 
 from lit_mtl.data.batching import evaluation_batches
-from lit_mtl.evaluation import SplitOutputs, TaskResult, measure, scalars, selection
+from lit_mtl.evaluation import (
+    SplitOutputs,
+    TaskResult,
+    confidence_intervals,
+    measure,
+    scalars,
+    selection,
+)
 from lit_mtl.tasks import (
     Classification,
     Multilabel,
@@ -168,3 +175,12 @@ def test_f14_f15_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         _, output, target, labelled = split_of_size(size, task)
         expected = measure(task, output[labelled], target[labelled])
         assert found[0][number] == found[1][number] == expected, size
+
+
+def test_what_has_no_metrics_has_no_intervals() -> None:
+    task = Classification(labels=("a", "b"))
+    output = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(60) % 2
+    assert confidence_intervals(task, output, target)
+    output[7] = torch.nan
+    assert confidence_intervals(task, output, target) == {}

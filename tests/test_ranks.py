@@ -27,3 +27,10 @@ def test_the_correlation_is_that_of_scipy_however_many_values_are_equal(rows: in
 
 def test_what_does_not_vary_has_no_correlation() -> None:
     assert np.isnan(spearman(torch.ones(3), torch.arange(3.0)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_has_no_correlation(bad: float) -> None:
+    values = torch.arange(4.0)
+    assert np.isnan(spearman(values, torch.tensor([0.0, 1.0, bad, 3.0])))
+    assert np.isnan(spearman(torch.full((4,), bad), values))

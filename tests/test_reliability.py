@@ -40,14 +40,14 @@ def test_scaling_the_logits_scales_the_temperature(factor: float, seed: int) -> 
     assert scaled == pytest.approx(factor * one, rel=1e-4)
 
 
-def test_without_an_error_there_is_no_best_temperature() -> None:
+def test_without_an_error_there_is_no_best_temperature_and_with_errors_alone_the_highest() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
-    for target in ([0, 1], [1, 0]):
+    for target, temperature in (([0, 1], None), ([1, 0], 20.0)):
         wanted = torch.tensor(target)
         found = fit_temperature(
             lambda t, y=wanted: float(functional.cross_entropy(logits / t, y))  # type: ignore[misc]
         )
-        assert found is None
+        assert found == (temperature and pytest.approx(temperature))
 
 
 def test_the_radius_is_the_order_statistic_of_split_conformal_prediction() -> None:

@@ -122,10 +122,10 @@ def calibrate(
     for name, task in tasks.items():
         output, target = validation[name]
         fitted, note = _fit(task, output, target)
-        splits = {"val": (_claims(task, output, target), checked_across(task, output, target))}
+        splits = {"val": (claims_of(task, output, target), checked_across(task, output, target))}
         by_source = {}
         if test is not None and len(test[name][1]):
-            splits["test"] = (_claims(task, *test[name]), _claims(fitted, *test[name]))
+            splits["test"] = (claims_of(task, *test[name]), claims_of(fitted, *test[name]))
             if note is None and test_sources is not None:
                 by_source = _by_source(fitted, *test[name], test_sources[name])
         calibrated[name] = fitted
@@ -146,29 +146,32 @@ def calibrate(
 
 def _fit(task: Task, output: Tensor, target: Tensor) -> tuple[Task, str | None]:
     """The calibrated task, or the task itself and why it could not be calibrated."""
+    if not output.isfinite().all():
+        return task, "not calibrated: some outputs are no numbers"
     if len(target) < LEAST_ROWS:
         return task, f"not calibrated: {len(target)} labelled validation rows, {LEAST_ROWS} needed"
     fitted = task.calibrate(output, target)
     return fitted, None if fitted != task else "not calibrated: nothing to fit on these rows"
 
 
-def _claims(task: Task, output: Tensor, target: Tensor) -> Claims | None:
-    return task.claims(output, target) if len(target) else None
+def claims_of(task: Task, output: Tensor, target: Tensor) -> Claims | None:
+    """What a task claims of rows, (R, O) and (R, S); None of none, and of outputs that are no numbers."""
+    return task.claims(output, target) if len(target) and output.isfinite().all() else None
 
 
 def checked_across(task: Task, output: Tensor, target: Tensor) -> Claims | None:
     """What a calibrated task claims of each fifth of the rows, fitted on the other four."""
-    if len(target) < LEAST_ROWS:
+    if len(target) < LEAST_ROWS or not output.isfinite().all():
         return None
     fitted = [
         (task.calibrate(output[rest], target[rest]), part) for rest, part in folds(len(target))
     ]
-    # four fifths may be too few where all rows are enough: what is not calibrated claims nothing here
-    parts = [_claims(own, output[part], target[part]) for own, part in fitted if own != task]
-    known = [part for part in parts if part is not None]
-    if not known:
+    if all(own == task for own, _ in fitted):  # four fifths may be too few where all are enough
         return None
-    return torch.cat([stated for stated, _ in known]), torch.cat([true for _, true in known])
+    stated, came_true = zip(
+        *(own.claims(output[part], target[part]) for own, part in fitted), strict=True
+    )
+    return torch.cat(stated), torch.cat(came_true)
 
 
 def _by_source(
@@ -179,7 +182,9 @@ def _by_source(
     if len(names) < 2:
         return {}
     rows = {name: torch.tensor([source == name for source in sources]) for name in names}
-    return {name: _measured(_claims(task, output[own], target[own])) for name, own in rows.items()}
+    return {
+        name: _measured(claims_of(task, output[own], target[own])) for name, own in rows.items()
+    }
 
 
 def _measured(claims: Claims | None) -> dict[str, float] | None:

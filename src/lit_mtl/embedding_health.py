@@ -58,16 +58,18 @@ def neighbour_purity(vectors: Tensor, labels: Tensor) -> Purity:
     """Share of sentences whose nearest other one, by cosine, has their label.
 
     Args:
-        vectors: (N, D), with N at least 2.
+        vectors: (N, D), with N at least 2. Of some that are not finite there is no nearest one.
         labels: class numbers, (N,).
     """
     unit = normalize(vectors.double(), dim=1)
     cosines = unit @ unit.T
     cosines.fill_diagonal_(-torch.inf)
-    found = labels[cosines.argmax(dim=1)] == labels
+    found = (labels[cosines.argmax(dim=1)] == labels).double()
+    if not vectors.isfinite().all():
+        found = found * torch.nan
     _, counts = labels.unique(return_counts=True)
     same = (counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1))
-    return Purity(float(found.double().mean()), float(same))
+    return Purity(float(found.mean()), float(same))
 
 
 def _pairwise(vectors: Tensor) -> Tensor:

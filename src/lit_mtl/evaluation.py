@@ -91,6 +91,8 @@ def confidence_intervals(
         target: of the same rows, (R,).
         resamples: how often R rows are drawn with replacement.
     """
+    if not output.isfinite().all():  # it has no metrics, see `measure`
+        return {}
     return bootstrap(
         lambda chosen: task.metrics(output[chosen], target[chosen]),
         rows=len(target),

@@ -250,7 +250,7 @@ class MultiTaskModule(LightningModule):
         for name, value in terms.items():
             loss = loss + self.regularizers[name].weight * value
         if logs_now(self.trainer, batch_idx):
-            self._log_step(batch, loss, losses, terms, shared_weights)
+            self._log_step(batch, loss, _known(losses, counts), terms, shared_weights)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
@@ -524,6 +524,11 @@ class MultiTaskModule(LightningModule):
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)
+
+
+def _known(losses: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The losses of the tasks, no number where no row is labelled; without asking the device."""
+    return {name: torch.where(counts[name] > 0, loss, torch.nan) for name, loss in losses.items()}
 
 
 def _refuse_change(key: str, old: object, new: object) -> None:

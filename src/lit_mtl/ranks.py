@@ -4,6 +4,8 @@ The ranks of torchmetrics 1.9 add up those of equal values in 32-bit integers: w
 stars are 5, the sum overflows, and Spearman's correlation comes out with the wrong sign.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,9 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 def spearman(one: Tensor, other: Tensor) -> float:
-    """Spearman's correlation of (N,) with (N,); NaN where one of them does not vary."""
+    """Spearman's correlation of (N,) with (N,); NaN where one of them does not vary or is not finite."""
+    if not (one.isfinite().all() and other.isfinite().all()):
+        return math.nan
     ranks = torch.stack([average_ranks(one), average_ranks(other)])
     centred = ranks - ranks.mean(dim=1, keepdim=True)
     length = centred.square().sum(dim=1).sqrt()

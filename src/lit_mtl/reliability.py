@@ -25,7 +25,8 @@ def fit_temperature(loss: Callable[[float], float]) -> float | None:
         loss: mean negative log-likelihood as a function of T.
 
     Returns:
-        T; None if the loss falls up to the end of the range, as where no prediction is wrong.
+        T, at most 20; None if the loss falls up to the lower end of the range, as where no prediction
+        is wrong.
     """
     end = math.log(_BOUND)
     low, high = -end, end
@@ -41,7 +42,7 @@ def fit_temperature(loss: Callable[[float], float]) -> float | None:
             right = low + _GOLDEN * (high - low)
             at_right = loss(math.exp(right))
     found = (low + high) / 2
-    return math.exp(found) if abs(found) < end - 1e-3 else None
+    return math.exp(min(found, end)) if found > 1e-3 - end else None
 
 
 def conformal_radius(residuals: Tensor, *, coverage: float) -> float | None:

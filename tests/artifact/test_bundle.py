@@ -1,6 +1,9 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy
+import pandas  # type: ignore[import-untyped]
 import pytest
 import torch
 
@@ -63,3 +66,16 @@ def test_nothing_gives_nothing_and_a_long_text_is_cut(checkpoint: Path) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(MissingInputError, match=r"nowhere\.ckpt"):
         load_checkpoint("nowhere.ckpt")
+
+
+def test_a_column_and_an_array_are_sentences_and_other_things_are_named(checkpoint: Path) -> None:
+    model = load_checkpoint(checkpoint)
+    texts = ["a fine film", "a dull one"]
+    expected = model.predict(texts)
+    assert model.predict(pandas.Series(texts, index=[7, 8])) == expected
+    array: Any = numpy.array(texts)
+    assert model.predict(array) == expected
+    with pytest.raises(TypeError, match="expected sentences; found None at place 1"):
+        model.embed(["a", None])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="expected a list of sentences; found one str"):
+        model.predict("a fine film")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -140,3 +141,12 @@ def test_the_card_may_be_edited(exported: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(exported, tmp_path / "it")
     (folder / "README.md").write_text("mine\n")
     assert load(folder).embed(["x"]).shape == (1, 256)
+
+
+def test_all_files_have_the_permissions_of_the_umask(exported: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    modes = {
+        path.name: path.stat().st_mode & 0o777 for path in exported.rglob("*") if path.is_file()
+    }
+    assert set(modes.values()) == {0o666 & ~umask}, modes

@@ -1,6 +1,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -147,3 +148,14 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r"onnxruntime: pip install 'lit_mtl\[onnx\]'"):
         write_graph(model_of("bert"), tmp_path / "graph.onnx")
+
+
+def test_a_graph_that_gives_no_numbers_differs(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> dict[str, Any]:
+        found = run_session(*arguments)
+        return {name: value * np.float32("nan") for name, value in found.items()}
+
+    monkeypatch.setattr(onnx_graph, "run_session", broken)
+    assert np.isnan(onnx_graph.largest_difference(load(exported), exported / GRAPH))

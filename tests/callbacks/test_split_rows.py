@@ -185,3 +185,15 @@ def test_a_sample_is_spread_evenly(rows: int, count: int) -> None:
     assert all(0 <= row < rows for row in found)
     gaps = {later - earlier for earlier, later in itertools.pairwise(found)}
     assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_a_fitted_radius_does_not_hide_what_other_intervals_hold() -> None:
+    errors = torch.linspace(-3, 3, 200)
+    rows = split_rows(
+        dataclasses.replace(RATING, radius=1.0),
+        torch.zeros(200, 2),
+        torch.stack([5 + errors] + [errors * 0] * 2, 1),
+    )
+    held = [point[1] for point in rows.reliability()]
+    assert held == sorted(held)
+    assert held[0] < held[-1]

@@ -106,7 +106,11 @@ def test_one_task_alone_has_nothing_of_the_others(settings: Settings) -> None:
         "found": dict(source),
     }
     settings["freezing"]["stages"] = [
-        {"freeze": ["heads.score", "projection"], "loss_weights": {"score": 0.0, "sentiment": 2.0}}
+        {
+            "freeze": ["heads.score", "projection"],
+            "loss_weights": {"score": 0.0, "sentiment": 2.0},
+            "until_plateau": None,
+        }
     ]
     settings["checkpoint"] |= {"monitor": "val/score/rmse", "mode": "min"}
 
@@ -126,7 +130,7 @@ def test_one_task_alone_has_nothing_of_the_others(settings: Settings) -> None:
     }
     assert list(score["data"]["sources"]) == ["both", "found"]
     assert sentiment["freezing"]["stages"] == [
-        {"freeze": ["projection"], "loss_weights": {"sentiment": 2.0}}
+        {"freeze": ["projection"], "loss_weights": {"sentiment": 2.0}, "until_plateau": None}
     ]
     assert score["freezing"]["stages"][0]["freeze"] == ["heads.score", "projection"]
     own = [
@@ -255,3 +259,21 @@ def test_those_that_train_at_a_time_share_the_threads(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     with pytest.raises(LitMTLError, match=rf"threads: {said}\."):
         finish_all([run_in(tmp_path / "run", "together")], jobs=jobs, begun=lambda _: None)
+
+
+def test_alone_no_stage_waits_for_another_task_or_lets_nothing_learn(settings: Settings) -> None:
+    settings["freezing"]["stages"] = [
+        {
+            "freeze": [],
+            "loss_weights": {"score": 0.0},
+            "until_plateau": {"monitor": "val/sentiment/accuracy", "mode": "max", "patience": 2},
+        },
+        {"freeze": [], "loss_weights": {}, "until_plateau": None},
+    ]
+    served: Any = [type("Served", (), {"source": "own", "columns": dict.fromkeys(TASKS, "x")})()]
+    first, last = alone(settings, "score", served)["freezing"]["stages"]
+    assert first["loss_weights"] == {}
+    assert first["until_plateau"] == {"monitor": "val/selection", "mode": "max", "patience": 2}
+    assert last["until_plateau"] is None
+    kept, _ = alone(settings, "sentiment", served)["freezing"]["stages"]
+    assert kept["until_plateau"]["monitor"] == "val/sentiment/accuracy"

@@ -104,3 +104,19 @@ def test_the_command_shows_a_config_and_generates_what_fit_runs(
     assert lit_mtl("fit", *words, "--config", "plan.yaml") == 0
     printed = capsys.readouterr().out
     assert f"epoch {yaml.safe_load(generated)['trainer']['max_epochs']}, step" in printed
+
+
+@pytest.mark.parametrize("asked", [["--generate", "gradual"], ["--generate=gradual"]])
+def test_the_wish_for_a_plan_may_stand_anywhere(
+    asked: list[str], lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = set()
+    for words in ([*asked, *fit_arguments], [*fit_arguments, *asked]):
+        capsys.readouterr()
+        assert lit_mtl("plan", *words) == 0
+        printed.add(capsys.readouterr().out)
+    assert len(printed) == 1
+    assert "stages:" in printed.pop()
+    with pytest.raises(SystemExit):
+        lit_mtl("plan", "--generate", "steep", *fit_arguments)
+    assert "invalid choice: 'steep'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lit_mtl.calibration import Calibration
 from lit_mtl.commands.results import confusion_table, report, task_table
 from lit_mtl.tasks import Classification
 
@@ -59,3 +60,23 @@ def test_a_measure_that_is_not_defined_is_null_and_a_dash(
     assert content["embedding"] == {"kept_similarity": None, "spread": 0.5}
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["kept_similarity", "-"] in rows
+
+
+def test_measures_of_the_embedding_stay_with_the_weights_that_they_are_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of which only the measuring was left has none of its own."""
+    task = Classification(labels=("a", "b"))
+    for checkpoint, measured in (("1", {"kept_similarity": 0.5}), ("1", None), ("2", None)):
+        report(
+            {"test": {"sentiment": RESULT}},
+            tasks={"sentiment": task},
+            folder=tmp_path,
+            checkpoint="x.ckpt",
+            seconds=1.0,
+            calibration=Calibration(checkpoint=checkpoint, tasks={"sentiment": task}, report={}),
+            embedding=measured,
+        )
+        content = json.loads((tmp_path / "results.json").read_text())
+        known = {"kept_similarity": 0.5} if checkpoint == "1" else None
+        assert content.get("embedding") == known

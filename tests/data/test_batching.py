@@ -287,3 +287,12 @@ def test_the_sampler_follows_the_epoch_and_is_left_alone_by_lightning() -> None:
     assert list(sampler) != first
     assert isinstance(sampler, DistributedSampler)
     assert list(LengthGroupedSampler([1, 3, 2], batch_size=2, seed=None)) == [[1, 2], [0]]
+
+
+def test_the_first_batches_of_an_evaluation_are_a_sample_of_all() -> None:
+    lengths = list(range(1, 1001))
+    batches = list(evaluation_batches(lengths, batch_size=10))
+    assert batches[0] == list(range(999, 989, -1)), "what takes most memory comes first"
+    first = [lengths[row] for batch in batches[1:21] for row in batch]
+    assert sum(first) / len(first) == pytest.approx(500, rel=0.25)
+    assert batches == list(evaluation_batches(lengths, batch_size=10))

@@ -197,3 +197,21 @@ def test_without_torchjd_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
         ConfigError, match=r"upgrad` needs TorchJD: pip install 'lit_mtl\[torchjd\]'"
     ):
         UPGrad()
+
+
+@pytest.mark.parametrize("small", [0.1, 0.02, 1e-3, 1e-6])
+def test_a_task_with_small_gradients_is_not_harmed(small: float) -> None:
+    gradients = torch.tensor([[1.0, 0.0], [-0.5 * small, small]], dtype=torch.double)
+    shared = nn.Parameter(torch.zeros(2, dtype=torch.double))
+    embedding = shared * torch.ones(1, 2, dtype=torch.double)
+    losses = {name: (embedding @ row).sum() for name, row in zip("ab", gradients, strict=True)}
+    _, factors = UPGrad()(
+        losses,
+        weights={"a": 1.0, "b": 1.0},
+        embedding=embedding,
+        shared=[shared],
+        mean=lambda value: value.double(),
+    )
+    step = torch.tensor([float(factors[name]) for name in "ab"], dtype=torch.double) @ gradients
+    cosines = gradients @ step / gradients.norm(dim=1) / step.norm()
+    assert cosines.min() > -1e-3

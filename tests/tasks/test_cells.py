@@ -2,6 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lit_mtl.errors import ConfigError
+from lit_mtl.tasks import Ordinal, RatingDistribution, Task
 from lit_mtl.tasks.cells import join_cell, read_number, read_whole, split_cell
 
 
@@ -48,3 +50,17 @@ def test_a_whole_number_may_be_written_with_zeros_behind_the_point() -> None:
     ]
     with pytest.raises(ValueError, match=r"a whole level; found 2\.5.*of the kind regression"):
         read_whole("2.5", otherwise="regression")
+
+
+@pytest.mark.parametrize("text", ["1e999", "-4e38"])
+def test_numbers_that_targets_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a number from -3\.4e\+38 to 3\.4e\+38; found"):
+        read_number(text)
+
+
+@pytest.mark.parametrize("high", ["102", "3000000000", "1e30"])
+@pytest.mark.parametrize("task", [Ordinal(), RatingDistribution()], ids=lambda task: task.kind)
+def test_more_levels_than_a_head_has_outputs_for_are_refused(task: Task, high: str) -> None:
+    assert not task.resolve(["2", "102"]).is_open
+    with pytest.raises(ConfigError, match="at most 101 levels, but got"):
+        task.resolve(["1", high])

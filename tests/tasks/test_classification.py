@@ -151,3 +151,17 @@ def test_wrong_declarations_are_refused() -> None:
         Classification(label_smoothing=1.0)
     with pytest.raises(ConfigError, match="not known"):
         _ = Classification().output_dim
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(0.5, 0.25), (1.0, -2.0), (20.0, 0.0)])
+def test_the_auroc_is_that_of_the_order_whatever_the_logits(scale: float, shift: float) -> None:
+    """Torchmetrics takes logits within [0, 1] for probabilities, and ties large ones."""
+    from sklearn.metrics import roc_auc_score
+
+    generator = torch.Generator().manual_seed(0)
+    target = torch.arange(200) % 2
+    noise = torch.rand(200, generator=generator)
+    margin = (target * 0.3 + 0.7 * noise).double()
+    output = torch.stack([torch.zeros(200), margin], dim=1) * scale + shift
+    found = Classification(labels=("a", "b")).metrics(output, target)["auroc"]
+    assert found == pytest.approx(roc_auc_score(target, margin), abs=1e-6)

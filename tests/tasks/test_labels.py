@@ -39,3 +39,13 @@ def test_labels_are_open_until_they_are_found() -> None:
         assert task.is_open
         found = task.resolve(["b", "a"])
         assert (found.names, found.is_open) == (("a", "b"), False)
+
+
+@pytest.mark.parametrize("kind", [Classification, Multilabel])
+@pytest.mark.parametrize("declared", [("cafe\u0301", "thé"), ("café", "thé"), None])
+def test_accents_may_be_written_apart(
+    kind: type[Classification | Multilabel], declared: tuple[str, ...] | None
+) -> None:
+    task = kind(labels=declared).resolve(["café", "cafe\u0301", "the\u0301"])
+    assert task.names == ("café", "thé")
+    assert task.encode("cafe\u0301") == task.encode("café")

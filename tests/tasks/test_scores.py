@@ -119,3 +119,12 @@ def test_a_histogram_counts_every_score_once() -> None:
     assert [b["count"] for b in bins] == [2, 0, 0, 0, 1, 0, 0, 2]
     assert (bins[0]["from"], bins[-1]["to"]) == (0.0, 8.0)
     assert histogram(np.array([2.0, 2.0])) == [{"from": 2.0, "to": 2.0, "count": 2}]
+
+
+def test_scores_that_differ_by_less_than_they_are_rounded_are_refused() -> None:
+    stamps = [str(1_700_000_000_000 + number) for number in range(10_000)]
+    with pytest.raises(ConfigError, match="Subtract what they have in common"):
+        Regression().resolve(stamps)
+    assert Regression().resolve([str(1_000_000 + number) for number in range(100)]).span
+    with pytest.raises(ConfigError, match="`low` < `high`"):
+        Regression(low=0, high=1e39)

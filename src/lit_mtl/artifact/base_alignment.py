@@ -92,7 +92,7 @@ def align_to_base(model: TrainedModel, texts: Sequence[str], *, base: str) -> Al
         measured=len(measured),
         kept_similarity_before=kept_similarity(before.sentence_embedding, expected),
         kept_similarity=kept_similarity(after.sentence_embedding, expected),
-        largest_change=max(float(change.abs().max()) for change in changes),
+        largest_change=float(torch.stack([change.abs().max() for change in changes]).max()),
     )
 
 

@@ -60,6 +60,7 @@ class TrainedModel:
             progress: called after each few thousand sentences. None: `show_progress` where standard
                 error is a terminal.
         """
+        texts = _checked(texts)
         embeddings = torch.empty(len(texts), self.network.architecture.embedding_dim)
         for rows, output in self._run(texts, batch_tokens, progress or show_progress):
             embeddings[rows] = output.sentence_embedding.float().cpu()
@@ -79,6 +80,7 @@ class TrainedModel:
             batch_tokens: the same.
             progress: the same.
         """
+        texts = _checked(texts)
         decoded: list[dict[str, Any]] = [{} for _ in texts]
         for rows, output in self._run(texts, batch_tokens, progress or show_progress):
             for row, values in zip(rows.tolist(), self.network.decode(output), strict=True):
@@ -121,8 +123,6 @@ class TrainedModel:
         forward: Callable[[Tensor, Tensor], _Found],
     ) -> Iterator[tuple[Tensor, _Found]]:
         """Row numbers of each batch, and what is found from its token ids and mask."""
-        if isinstance(texts, str):  # a sequence too: of its letters
-            raise TypeError("expected a list of sentences; found one str")
         device = next(self.network.parameters()).device
         for start in range(0, len(texts), _WINDOW):
             ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
@@ -208,3 +208,14 @@ def calibrated_spec(spec: dict[str, Any], calibration: Calibration | None) -> di
             f"{sorted(spec['tasks'])}"
         )
     return {**spec, "tasks": tasks}
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    """Sentences as a list, whatever holds them: an array and a column of a table do as well."""
+    if isinstance(texts, str):  # a sequence too: of its letters
+        raise TypeError("expected a list of sentences; found one str")
+    found = list(texts)
+    for place, text in enumerate(found):
+        if not isinstance(text, str):
+            raise TypeError(f"expected sentences; found {text!r} at place {place}")
+    return found

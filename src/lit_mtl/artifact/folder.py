@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from lit_mtl.artifact.bundle import TrainedModel
@@ -272,10 +271,11 @@ def write_json(path: Path, content: Any) -> None:
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
-        save_file(
-            {name: value.contiguous() for name, value in tensors.items()}, path, {"format": "pt"}
+        # not by its own writer, whose files only their owner may read
+        path.write_bytes(
+            save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"})
         )
-    except SafetensorError as error:  # its writer reports a full disk as one of these
+    except OSError as error:
         raise StorageError(f"{path}: could not be written ({error})") from error
 
 

@@ -34,7 +34,9 @@ from lit_mtl.checkpoints import (
 )
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError, StorageError
+from lit_mtl.evaluation import diverged
 from lit_mtl.files import atomic_writer, remove_partial
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.signals import STOP_REQUESTS, Stopped
 
 BEST = "best.ckpt"
@@ -261,7 +263,10 @@ class Checkpointing(Checkpoint):
             )
         score: float = trainer.strategy.broadcast(float(value))  # one decision for all processes
         sign = 1.0 if self.mode == "max" else -1.0
-        # not a number is never better than anything
+        # not a number is never better than anything, nor a model that gives none
+        assert isinstance(pl_module, MultiTaskModule)
+        if diverged(pl_module.results["val"]):
+            return
         if sign * score > (-np.inf if self.best_score is None else sign * self.best_score):
             self.best_score = score
             self._best_name = f"best_{trainer.global_step}.ckpt"

@@ -231,7 +231,8 @@ def data_table(datamodule: SentimentDataModule) -> str:
     notes += [f"{path}: not read, it has no column for a task" for path in corpus.unused]
     if corpus.truncated.count:
         notes.append(
-            f"{corpus.truncated.count:,} sentences are cut to {datamodule.max_length} tokens"
+            f"{corpus.truncated.count:,} sentences are cut to "
+            f"{datamodule.tokenizer.model_max_length} tokens"
         )
     return printable("\n".join([tabulate(rows, ["split", "sentences", *corpus.tasks]), *notes]))
 

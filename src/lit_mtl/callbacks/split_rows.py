@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_mtl.calibration import LEAST_ROWS, checked_across
+from lit_mtl.calibration import LEAST_ROWS, checked_across, claims_of
 from lit_mtl.tasks import Classification, Multilabel, Ordinal
 from lit_mtl.tasks.base import Claims, Task
 from lit_mtl.tasks.scores import ScoreTask, correlations
@@ -130,8 +130,9 @@ class SplitRows:
             return []
         tasks = [self.task]
         if isinstance(self.task, ScoreTask):
-            tasks = [replace(self.task, coverage=coverage) for coverage in _COVERAGES]
-        read = checked_across if calibrated else _claims
+            # a radius is that of one coverage
+            tasks = [replace(self.task, coverage=each, radius=None) for each in _COVERAGES]
+        read = checked_across if calibrated else claims_of
         found = [read(task, self.output, self.target) for task in tasks]
         return [point for claims in found if claims is not None for point in _binned(claims)]
 
@@ -179,10 +180,6 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     middle = share + z**2 / (2 * count)
     reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return max(0.0, (middle - reach) / whole), min(1.0, (middle + reach) / whole)
-
-
-def _claims(task: Task, output: Tensor, target: Tensor) -> Claims | None:
-    return task.claims(output, target) if len(target) else None
 
 
 def _binned(claims: Claims) -> list[tuple[float, float, int]]:

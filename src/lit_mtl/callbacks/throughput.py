@@ -38,6 +38,7 @@ class ThroughputLog(Callback):
         self._throughput = Throughput()
         self._operations: StepOperations | None = None
         self._totals = {"batches": 0, "samples": 0, "lengths": 0}
+        self._begins = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the matrix rate, once."""
@@ -49,11 +50,23 @@ class ThroughputLog(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew: what has happened since the last step was no step."""
-        self._throughput.reset()
+        self._reset()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
+        self._reset()
+
+    def _reset(self) -> None:
         self._throughput.reset()
+        self._begins = True
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin the first step since counting began anew: `log_every_n_steps` of them fill the window."""
+        if self._begins:
+            self._begins = False
+            self._throughput.update(time=time.perf_counter(), flops=0, **self._totals)
 
     def on_train_batch_end(
         self,

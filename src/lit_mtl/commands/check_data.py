@@ -93,7 +93,7 @@ def _task(name: str, task: Task, corpus: Corpus) -> dict[str, Any]:
             "examples": list(map(str, reading.contradictions)),
         },
         "unlabelled_share": 1 - kept / sum(len(corpus.splits[split]) for split in SPLITS),
-        **task.summary(np.concatenate([part for part in parts if len(part)])),
+        **(task.summary(np.concatenate([part for part in parts if len(part)])) if kept else {}),
     }
 
 
@@ -173,7 +173,7 @@ def as_text(found: dict[str, Any]) -> str:
         for key, what in _ALSO.items():
             lines += [f"  {task[key]} {what}"] if key in task else []
         lines += _listed(task["dropped"] | {"contradictions": task["contradictions"]})
-        parts.append("\n".join([*lines, "", _bars(task)]))
+        parts.append("\n".join([*lines, "", _bars(task)] if task["kept"] else lines))
     lengths = found["lengths"]
     parts.append(
         "\n".join(

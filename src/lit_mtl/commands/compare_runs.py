@@ -183,11 +183,21 @@ def alone(settings: Settings, task: str, feeds: Sequence[Feed]) -> Settings:
     others = set(settings["tasks"]) - {task}
     for stage in found["freezing"]["stages"]:
         stage["freeze"] = [part for part in stage["freeze"] if part not in _heads(others)]
+        # a stage in which only others learn is one of this task's training as well
         stage["loss_weights"] = {
-            name: weight for name, weight in stage["loss_weights"].items() if name == task
+            name: weight
+            for name, weight in stage["loss_weights"].items()
+            if name == task and weight
         }
-    if str(found["checkpoint"]["monitor"]).startswith(tuple(f"val/{name}/" for name in others)):
-        found["checkpoint"] |= {"monitor": SELECTION_KEY, "mode": "max"}
+    watched = [
+        found["checkpoint"],
+        *(stage["until_plateau"] for stage in found["freezing"]["stages"]),
+    ]
+    for settings in watched:
+        if settings and str(settings["monitor"]).startswith(
+            tuple(f"val/{name}/" for name in others)
+        ):
+            settings |= {"monitor": SELECTION_KEY, "mode": "max"}
     return found
 
 

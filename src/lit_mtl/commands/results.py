@@ -90,8 +90,20 @@ def _write(folder: Path, content: Mapping[str, Any], calibration: Calibration | 
         path = folder / f"{path.stem}_{'_'.join(content['results'])}.json"
     if calibration is not None:
         calibration.save(folder)
+        content = {**_of_the_training(path, calibration.checkpoint), **content}
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return path
+
+
+def _of_the_training(path: Path, checkpoint: str | None) -> dict[str, Any]:
+    """What a file of results says of the embedding of the same weights: it was measured while training."""
+    try:
+        found = json.loads(path.read_bytes())
+        if checkpoint is not None and found["checkpoint_sha256"] == checkpoint:
+            return {"embedding": found["embedding"]}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one that is not whole
+        pass
+    return {}
 
 
 def _print_tables(

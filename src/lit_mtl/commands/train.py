@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ from lit_mtl.commands.process_group import closing_process_group
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
 from lit_mtl.commands.results import report
 from lit_mtl.commands.resume import choose_checkpoint, compared_settings
+from lit_mtl.commands.task_option import TaskOption
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
 from lit_mtl.errors import ConfigError, LitMTLError, printable
 from lit_mtl.evaluation import confidence_intervals
@@ -113,12 +115,13 @@ class LitMTLCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Declare the tasks once, for the data; and the callbacks that every run has."""
-        parser.add_argument(
+        option = parser.add_argument(
             "--tasks",
             type=dict[str, AnyTask],
             default={name: task.spec() for name, task in DEFAULT_TASKS.items()},
             help="The tasks by name; those without data are left out.",
         )
+        option.__class__ = TaskOption  # jsonargparse chooses the action of a type by itself
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=_CKPT_PATH_HELP)
         parser.link_arguments("tasks", "data.tasks")
         # hides the option; the seed itself is set when Lightning has drawn one if asked to
@@ -411,9 +414,11 @@ def refusals() -> Iterator[None]:
 
 def _plan(name: str, args: Sequence[str]) -> None:
     """Show the stages of a config, or write a plan to begin with."""
-    generate = list(args[:2]) == ["--generate", "gradual"]
-    cli = _described(name, args[2:] if generate else args)
-    if generate:
+    own = ArgumentParser(f"{PROG} {name}", add_help=False, allow_abbrev=False)
+    own.add_argument("--generate", choices=["gradual"])
+    found, rest = own.parse_known_args(args)
+    cli = _described(name, rest)
+    if found.generate:
         print(gradual_plan(cli.model.network, epochs=cli.trainer.max_epochs or 1))
         return
     stages = cli.config_init["freezing"].stages or [Stage(name="all")]

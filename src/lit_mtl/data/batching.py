@@ -5,6 +5,7 @@ Rows of similar length meet, so that little is padded; which of them meet is dra
 Batches have a fixed number of rows, or as many as a budget of tokens allows.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -152,15 +153,19 @@ def budget_batches(
 def evaluation_batches(
     lengths: Lengths, *, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[list[int]]:
-    """Row numbers of each batch of one rank, longest rows first.
+    """Row numbers of each batch of one rank: rows of like lengths, the longest ones first.
 
-    No row is padded in or left out. A rank without a row of its own gets row 0 once more, so that
+    The other batches come in a random order that is always the same, so that the first ones, to which
+    a Trainer may be limited, are short and long. No row is padded in or left out. A rank without a row of its own gets row 0 once more, so that
     it takes part in every collective call; who gathers drops repeated rows by their `row_id`.
     """
     longest_first = np.argsort(-np.asarray(lengths), kind="stable")
     own = longest_first[rank::world_size] if rank < len(longest_first) else np.zeros(1, np.int64)
-    for start in range(0, len(own), batch_size):
-        yield own[start : start + batch_size].tolist()
+    # of the rank with the most, so that the batches of one step are neighbours by length
+    most = math.ceil(math.ceil(len(longest_first) / world_size) / batch_size)
+    for place in (0, *(1 + np.random.default_rng(0).permutation(max(most - 1, 0)))):
+        if batch := own[place * batch_size : (place + 1) * batch_size].tolist():
+            yield batch
 
 
 class LengthGroupedSampler(DistributedSampler[list[int]]):

@@ -40,7 +40,8 @@ class WarmupDecay:
 
     def __call__(self, step: int) -> float:
         """Factor at `step`, counted from 0; the first step of a warm-up is not wasted at 0."""
-        warmup = math.ceil(self.total_steps * self.warmup_fraction)
+        # rounded first: 100 * 0.07 must not become 8 by the last bit of a float
+        warmup = math.ceil(round(self.total_steps * self.warmup_fraction, 9))
         if step < warmup:
             return (step + 1) / (warmup + 1)
         if self.shape == "constant":

@@ -71,15 +71,10 @@ class UPGrad:
         ]
         rows = [torch.cat([_dense(part).flatten() for part in parts]) for _, *parts in found]
         gradients = mean(torch.stack(rows).detach().float()).double()
-        gramian = gradients @ gradients.T
-        size = gramian.trace()
-        if (
-            not 0 < size < torch.inf
-        ):  # nothing to weigh, or a run that diverges, which is told elsewhere
+        static = gradients.new_tensor([weights[name] for name in names])
+        new = self._turned(gradients, static)
+        if new is None:
             return embedding.new_zeros(()), factors
-        static = gramian.new_tensor([weights[name] for name in names])
-        # of size 1: TorchJD takes small gradients for none
-        new = self._weighting(static)(gramian / size)
         factors.update(zip(names, new, strict=True))
         change = torch.stack(
             [
@@ -89,6 +84,28 @@ class UPGrad:
         ).sum(dim=0)
         term = (embedding * change.detach()).sum()
         return term - term.detach(), factors
+
+    def _turned(self, gradients: Tensor, static: Tensor) -> Tensor | None:
+        """The weights, (N,), that harm no task, from gradients (N, P) and static weights (N,).
+
+        None where there is nothing to weigh, and in a run that diverges, which is told elsewhere.
+
+        TorchJD adds to all inner products what is small beside the largest one. The directions that harm
+        no task do not depend on the lengths, so it is given gradients of length 1; otherwise it would
+        take a task with small ones for none.
+        """
+        length = gradients.norm(dim=1)
+        some = length > 0
+        if some.sum() < 2 or not length.isfinite().all():
+            return None
+        unit = gradients[some] / length[some, None]
+        preference = static[some] * length[some]
+        size = preference.max()
+        # of size 1 in all: the trace of these products is the number of tasks
+        found = self._weighting(preference / size)(unit @ unit.T / len(unit))
+        new = static.clone()
+        new[some] = found * size / length[some]
+        return new
 
 
 def _dense(gradient: Tensor) -> Tensor:

@@ -4,11 +4,20 @@ import json
 import re
 from typing import Any
 
+import torch
+
+from lit_mtl.errors import ConfigError
+
+MOST = torch.finfo(torch.float32).max
+"""The largest number that targets can be."""
+
+_MOST_LEVELS = 101
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_number(text: str) -> float:
-    """Read a number: ASCII digits and a decimal point.
+    """Read a number: ASCII digits and a decimal point, of a size that targets can be.
 
     Python's own `float` would also take `1_000`, `nan` and digits of other scripts.
 
@@ -18,7 +27,10 @@ def read_number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         hint = "; write the decimals after a point" if "," in text else ""
         raise ValueError(f"expected a number such as -1.5; found {text!r}{hint}")
-    return float(text)
+    number = float(text)
+    if abs(number) > MOST:
+        raise ValueError(f"expected a number from {-MOST:.2g} to {MOST:.2g}; found {text!r}")
+    return number
 
 
 def read_whole(text: str, *, otherwise: str) -> int:
@@ -37,6 +49,24 @@ def read_whole(text: str, *, otherwise: str) -> int:
             f"expected a whole level; found {text}. Scores in between are of the kind {otherwise}"
         )
     return int(number)
+
+
+def refuse_many_levels(low: float, high: float, *, otherwise: str) -> None:
+    """Refuse more levels than a head has outputs for.
+
+    Args:
+        low: the lowest level.
+        high: the highest one.
+        otherwise: the kind of task that has no levels.
+
+    Raises:
+        ConfigError: if there are more than 101.
+    """
+    if high - low >= _MOST_LEVELS:
+        raise ConfigError(
+            f"Expected at most {_MOST_LEVELS} levels, but got {high - low + 1:.10g}, from {low:.10g} to "
+            f"{high:.10g}. So many are of the kind {otherwise}"
+        )
 
 
 def split_cell(text: str) -> list[str]:

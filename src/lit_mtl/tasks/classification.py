@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
-from lit_mtl.tasks.labels import LabelTask
+from lit_mtl.tasks.labels import LabelTask, composed
 
 _POINT_ZERO = re.compile(r"(-?\d+)\.0+")
 _LIST = re.compile(r'\[(".*")?\]', re.DOTALL)
@@ -83,6 +83,7 @@ class Classification(LabelTask):
                 f"expected one label; found the list {value}. Several labels a sentence are of the "
                 "kind multilabel"
             )
+        value = composed(value)
         label = value if value in self.names else _without_point(value)
         if label not in self.names:
             raise ValueError(f"expected a label out of {', '.join(self.names)}; found {value!r}")
@@ -99,7 +100,7 @@ class Classification(LabelTask):
 
     def resolve(self, values: Sequence[str]) -> Self:
         """Take the labels from the data, sorted by name, where none were declared."""
-        found = sorted(set(map(_without_point, values)))
+        found = sorted({_without_point(composed(value)) for value in set(values)})
         return self if self.labels else replace(self, labels=tuple(found))
 
     def fit(self, targets: Targets) -> Self:
@@ -172,7 +173,8 @@ class Classification(LabelTask):
         return {
             "accuracy": float(measures.multiclass_accuracy(output, target, count, average="micro")),
             "f1_macro": float(measures.multiclass_f1_score(output, target, count, average="macro")),
-            "auroc": float(measures.multiclass_auroc(output, target, count))
+            # of logits it makes probabilities itself, in 32 bits, but not if all are within [0, 1]
+            "auroc": float(measures.multiclass_auroc(output.double().softmax(-1), target, count))
             if every_label
             else None,
         }

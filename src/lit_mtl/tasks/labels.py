@@ -1,5 +1,6 @@
 """What all tasks with named labels share."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
@@ -31,7 +32,7 @@ class LabelTask(ProbabilityTask):
         super().__post_init__()
         if self.labels is None:
             return
-        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "labels", tuple(map(composed, self.labels)))
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < self.least_labels:
             least = {1: "one or more", 2: "two or more"}[self.least_labels]
             raise ConfigError(
@@ -75,3 +76,8 @@ class LabelTask(ProbabilityTask):
                 f"Expected `{name}` to have a value for each of the labels "
                 f"{', '.join(self.labels)}, but got {', '.join(weights) or 'none'}"
             )
+
+
+def composed(label: str) -> str:
+    """A label in the one form of its letters (NFC): names of files may have their accents apart."""
+    return unicodedata.normalize("NFC", label)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
 from lit_mtl.tasks.cells import join_cell, split_cell
-from lit_mtl.tasks.labels import LabelTask
+from lit_mtl.tasks.labels import LabelTask, composed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Multilabel(LabelTask):
 
     def encode(self, value: str) -> tuple[float, ...]:
         """1 for each label that the cell names, 0 for the others."""
-        found = set(split_cell(value))
+        found = set(map(composed, split_cell(value)))
         if unknown := sorted(found - set(self.names)):
             raise ValueError(
                 f"expected labels out of {', '.join(self.names)}; found {', '.join(unknown)}"
@@ -104,7 +104,7 @@ class Multilabel(LabelTask):
         broken = False
         for value in set(values):
             try:
-                labels.update(split_cell(value))
+                labels.update(map(composed, split_cell(value)))
             except ValueError:
                 broken = True
         return self if broken and not labels else replace(self, labels=tuple(sorted(labels)))

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Claims, Metrics, Target, Targets
-from lit_mtl.tasks.cells import read_whole
+from lit_mtl.tasks.cells import read_whole, refuse_many_levels
 from lit_mtl.tasks.probabilities import ProbabilityTask
 from lit_mtl.tasks.scores import correlations, number_of
 
@@ -59,6 +59,8 @@ class Ordinal(ProbabilityTask):
             raise ConfigError(
                 f"Expected levels with `low` < `high`, but got low={self.low}, high={self.high}"
             )
+        if self.low is not None and self.high is not None:
+            refuse_many_levels(self.low, self.high, otherwise="regression")
 
     @property
     def is_open(self) -> bool:

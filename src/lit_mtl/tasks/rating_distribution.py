@@ -14,11 +14,9 @@ from torch import Tensor
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.tasks.base import Metrics, Target, Targets
-from lit_mtl.tasks.cells import read_whole, split_cell
+from lit_mtl.tasks.cells import read_whole, refuse_many_levels, split_cell
 from lit_mtl.tasks.regression_with_spread import described, spread_pearson
 from lit_mtl.tasks.scores import ScoreTask, histogram, score_metrics
-
-_MOST_LEVELS = 101
 
 _LEAST_WIDTH = 1e-3
 """In levels: an interval of a prediction that is sure has a width too."""
@@ -71,11 +69,8 @@ class RatingDistribution(ScoreTask):
                     f"Expected whole levels, but got low={self.low}, high={self.high}. Ratings in "
                     "between are of the kind regression_with_spread"
                 )
-        if not self.is_open and len(self.levels) > _MOST_LEVELS:
-            raise ConfigError(
-                f"Expected at most {_MOST_LEVELS} levels, but got {len(self.levels)}. So many are of "
-                "the kind regression_with_spread"
-            )
+        if not self.is_open:
+            refuse_many_levels(*self.range, otherwise="regression_with_spread")
         if self.prior is not None:
             object.__setattr__(self, "prior", tuple(self.prior))
             if not all(share > 0 for share in self.prior) or (

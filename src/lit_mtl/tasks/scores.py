@@ -3,7 +3,6 @@
 Shapes: R rows.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +19,13 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.ranks import spearman
 from lit_mtl.reliability import conformal_radius
 from lit_mtl.tasks.base import Claims, Metrics, Task
-from lit_mtl.tasks.cells import read_number
+from lit_mtl.tasks.cells import MOST, read_number
 
 _LEAST_SPREAD = 4 * torch.finfo(torch.float32).eps
 """Standard deviation over the largest value below which nothing but rounding varies."""
+
+_LEAST_RANGE = 2.0**-16
+"""Range over the largest score below which fewer than 256 scores could be told apart in 24 bits."""
 
 _BINS = 8
 """Bars of a histogram."""
@@ -43,8 +45,8 @@ class ScoreTask(Task):
         span: the range where the data say a part of it; measured.
         coverage: probability with which the interval around a prediction holds the score of a
             sentence, in (0, 1).
-        radius: half the interval in units of the prediction's width. None: fitted on the validation
-            split at the end of a fit; until then there is no interval.
+        radius: half the interval in units of the prediction's width; fitted on the validation split
+            at the end of a fit. None: there is no interval.
     """
 
     low: float | None = None
@@ -61,10 +63,13 @@ class ScoreTask(Task):
         if self.span is not None:
             object.__setattr__(self, "span", tuple(self.span))
         ends = [end for end in (self.low, self.high) if end is not None]
-        if not all(map(math.isfinite, ends)) or (len(ends) == 2 and not ends[0] < ends[1]):
+        if not all(abs(end) <= MOST for end in ends) or (len(ends) == 2 and not ends[0] < ends[1]):
             raise ConfigError(
                 f"Expected a range with `low` < `high`, but got low={self.low}, high={self.high}"
             )
+        low, high = self.span or (self.low, self.high)
+        if low is not None and high is not None:
+            _refuse_narrow(low, high)
         if not 0 < self.coverage < 1:
             raise ConfigError(
                 f"Expected argument `coverage` to be in (0, 1), but got {self.coverage}"
@@ -213,6 +218,15 @@ class StandardisedScoreTask(ScoreTask):
         return (
             0.0 if self.center is None else self.center,
             1.0 if self.scale is None else self.scale,
+        )
+
+
+def _refuse_narrow(low: float, high: float) -> None:
+    """Targets are kept in 24 bits: of numbers that are all alike little but rounding would be learned."""
+    if high - low < _LEAST_RANGE * max(abs(low), abs(high)):
+        raise ConfigError(
+            f"Expected scores whose differences matter beside their size, but got {low:.10g} to "
+            f"{high:.10g}. Subtract what they have in common"
         )
 
 
