@@ -126,6 +126,8 @@ def test_a_head_without_labelled_rows_gets_a_zero_gradient(tiny_bert: Path, tmp_
     recorder = record_step(tiny_bert, tmp_path, one_batch(labelled=NONE))
     assert not head_gradient(recorder, "sentiment").any()
     assert head_gradient(recorder, "score").any()
+    assert math.isnan(recorder.logged["train/sentiment/loss"]), "a loss of 0 would be the best one"
+    assert recorder.logged["train/score/loss"] == pytest.approx(recorder.loss)
 
 
 def test_the_loss_is_the_weighted_sum_of_the_means_over_labelled_rows(

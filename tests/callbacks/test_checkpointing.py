@@ -120,7 +120,7 @@ def reference(fit: list[str], undisturbed: Path) -> Path:
 def assert_same_end(folder: Path, reference: Path, *, trained: bool = True) -> None:
     """Weights, optimizer, schedule, counters, stages, best score and results are equal.
 
-    The embedding is measured in a training: not where the process that ended the run only measured.
+    The embedding is measured in a training: not where that was stopped before its results were written.
     """
     # what was stopped before its first state is begun anew, in a folder of its own
     one, other = newest_run(folder), run_folder(reference)
@@ -478,7 +478,7 @@ def test_a_finished_run_is_measured_again_and_not_trained(
     assert run(fit, folder) == 0
     assert len(trace_of(folder)) == steps
     assert hashes(run_folder(folder) / "checkpoints") == before
-    assert_same_end(folder, reference, trained=False)
+    assert_same_end(folder, reference)
 
 
 def test_an_early_end_stays_the_end(fit: list[str], tmp_path: Path) -> None:

@@ -52,8 +52,12 @@ def test_f12_weights_that_are_not_numbers_are_stopped_and_never_the_best(
 
 @pytest.mark.parametrize(
     "monitor",
-    [[], ["--checkpoint.monitor=val/loss", "--checkpoint.mode=min"]],
-    ids=["selection", "loss"],
+    [
+        [],
+        ["--checkpoint.monitor=val/loss", "--checkpoint.mode=min"],
+        ["--checkpoint.monitor=train/loss", "--checkpoint.mode=min"],
+    ],
+    ids=["selection", "loss", "a number of the training"],
 )
 def test_f12_a_validation_of_what_is_not_a_number_is_never_the_best(
     monitor: list[str], fit_arguments: list[str], tmp_path: Path

@@ -171,3 +171,17 @@ def test_the_sources_of_the_readme_are_read_as_it_says(
     assert found["sources"]["tone"] == ["forum", "forum_test", "survey.jsonl"]
     # the forum's test split is its own folder, and the survey's is what its column says
     assert found["splits"]["test"]["labelled"]["tone"] == 18 + 10
+
+
+def test_a_task_of_which_nothing_is_left_is_reported(
+    tiny_bert: Path, tmp_path: Path, lit_mtl: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "torn"
+    folder.mkdir()
+    films = [f"film {number}" for number in range(40)]
+    (folder / "good.txt").write_text("\n".join(films))
+    (folder / "bad.txt").write_text("\n".join(reversed(films)))
+    assert lit_mtl(*words(folder, tiny_bert)) == 65
+    printed = capsys.readouterr()
+    assert "0 sentences kept" in printed.out
+    assert "says bad" in printed.err

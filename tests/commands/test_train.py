@@ -16,6 +16,7 @@ from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.optim.schedules import WarmupDecay
 from lit_mtl.tasks import Classification
 from tests.conftest import EXAMPLE_FILES, Run, many_sentences
+from tests.runs import run_folder
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -540,3 +541,17 @@ def test_a_validation_of_nothing_says_so(
     words = ["--ckpt_path", str(calibrated), "--trainer.limit_val_batches=0"]
     assert lit_mtl("validate", *fit_arguments, *words) == 0
     assert "nothing was measured" in capsys.readouterr().out
+
+
+def test_a_model_that_gives_no_numbers_has_results_that_say_so(
+    fit_arguments: list[str], tmp_path: Path, lit_mtl: Run
+) -> None:
+    """The last step has ruined it, so that no gradient could tell."""
+    words = [f"--data.path={many_sentences(tmp_path / 'many')}", "--data.val_fraction=0.5"]
+    words += ["--trainer.limit_train_batches=1", "--trainer.max_epochs=1", "--model.lr=1e25"]
+    assert lit_mtl("fit", *fit_arguments, *words, "--model.warmup_fraction=0") == 0
+    found = json.loads((run_folder(tmp_path) / "results.json").read_text())
+    for task in ("sentiment", "score"):
+        assert found["results"]["val"][task]["loss"] is None
+        assert "outputs are no numbers" in found["calibration"][task]["note"]
+    assert not any(found.get("confidence_intervals", {}).get("val", {}).values())
