@@ -181,6 +181,8 @@ def test_a_task_of_which_nothing_is_left_is_reported(
     films = [f"film {number}" for number in range(40)]
     (folder / "good.txt").write_text("\n".join(films))
     (folder / "bad.txt").write_text("\n".join(reversed(films)))
+    scores = [f"other film {number}\t{number % 5 - 2}" for number in range(40)]
+    (folder / "scores.tsv").write_text("\n".join(["text\tscore", *scores]))
     assert lit_mtl(*words(folder, tiny_bert)) == 65
     printed = capsys.readouterr()
     assert "0 sentences kept" in printed.out
