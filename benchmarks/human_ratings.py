@@ -113,11 +113,12 @@ def _commit() -> str | None:
 def tables(runs: Sequence[Run]) -> str:
     """The tables of each device and number of folds, with a title if there are several."""
     settings = list(dict.fromkeys((run["device"], run["folds"]) for run in runs))
+    names = list(dict.fromkeys(run["corpus"] for run in runs))
     parts = []
     for device, folds in settings:
         own = [run for run in runs if (run["device"], run["folds"]) == (device, folds)]
         title = f"{device}, " + (f"{folds} folds" if folds > 1 else "the config's own split")
-        parts.append(f"{title}:\n\n{table(own)}" if len(settings) > 1 else table(own))
+        parts.append(f"{title}:\n\n{table(own, names)}" if len(settings) > 1 else table(own, names))
     return "\n\n".join(parts)
 
 
@@ -129,9 +130,8 @@ def _people(runs: Sequence[Run]) -> People:
     return found
 
 
-def table(runs: Sequence[Run]) -> str:
+def table(runs: Sequence[Run], names: Sequence[str]) -> str:
     """Sides, their differences, what each ingredient gives, and the calibration, of one device and split."""
-    names = list(dict.fromkeys(run["corpus"] for run in runs))
     people = _people(runs)
     of: dict[str, Side] = {}
     for side in SIDES:

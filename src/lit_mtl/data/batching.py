@@ -156,8 +156,9 @@ def evaluation_batches(
     """Row numbers of each batch of one rank: rows of like lengths, the longest ones first.
 
     The other batches come in a random order that is always the same, so that the first ones, to which
-    a Trainer may be limited, are short and long. No row is padded in or left out. A rank without a row of its own gets row 0 once more, so that
-    it takes part in every collective call; who gathers drops repeated rows by their `row_id`.
+    a Trainer may be limited, are short and long. No row is padded in or left out. A rank without a row
+    of its own gets row 0 once more, so that it takes part in every collective call; who gathers drops
+    repeated rows by their `row_id`.
     """
     longest_first = np.argsort(-np.asarray(lengths), kind="stable")
     own = longest_first[rank::world_size] if rank < len(longest_first) else np.zeros(1, np.int64)
