@@ -107,7 +107,7 @@ KINDS: dict[str, tuple[Callable[[Path], Path], int, str]] = {
     "cut dataset": (cut_dataset, 65, r"data: expected a whole saved dataset"),
     "other suffix": (table("a.xlsx", SCORES), 65, r"a\.xlsx: expected a table ending in \.tsv"),
     "nan": (table("a.tsv", f"{SCORES}x\tNaN\n"), 65, r"a\.tsv:3: expected a number .*'NaN'"),
-    "infinity": (table("a.tsv", f"{SCORES}x\t1e999\n"), 65, r"a\.tsv:3: expected a score within"),
+    "infinity": (table("a.tsv", f"{SCORES}x\t1e999\n"), 65, r"a\.tsv:3: expected a number from"),
     "out of range": (table("a.tsv", f"{SCORES}x\t4.5\n"), 65, r"a\.tsv:3: expected a score within"),
     "comma": (table("a.tsv", f"{SCORES}x\t1,5\n"), 65, r"a\.tsv:3: .*decimals after a point"),
     "underscore": (table("a.tsv", f"{SCORES}x\t1_0\n"), 65, r"a\.tsv:3: expected a number"),

@@ -123,6 +123,8 @@ class TrainedModel:
         forward: Callable[[Tensor, Tensor], _Found],
     ) -> Iterator[tuple[Tensor, _Found]]:
         """Row numbers of each batch, and what is found from its token ids and mask."""
+        if isinstance(texts, str):
+            raise TypeError("expected a list of sentences; found one str")
         device = next(self.network.parameters()).device
         for start in range(0, len(texts), _WINDOW):
             ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
