@@ -67,6 +67,8 @@ def test_the_reference_run_is_good_enough() -> None:
 
 
 def test_the_four_corpora_are_those_on_record() -> None:
-    title, table, *_ = run("python benchmarks/human_ratings.py --table").stdout.split("\n\n")
+    title, table, *_ = run(f"python {ROOT}/benchmarks/human_ratings.py --table").stdout.split(
+        "\n\n"
+    )
     assert title == "cpu, the config's own split:"
     assert table.strip() in TEXTS[README]
