@@ -114,22 +114,27 @@ class Seen(Callback):
         self.batches.append((len(batch["row_id"]), batch["tokens"]))
 
 
-def test_rates_are_those_of_steps_and_leave_validation_out(tiny_bert: Path, tmp_path: Path) -> None:
-    seen = Seen()
+def logged_by(
+    folder: Path, backbone: Path, *callbacks: Callback, **options: Any
+) -> dict[str, list[tuple[int, float]]]:
+    """The scalars of a fit of the example sentences."""
     trainer = Trainer(
         accelerator="cpu",
-        max_epochs=2,
-        val_check_interval=0.5,
-        callbacks=[ThroughputLog(), Pause(), seen],
-        logger=TensorBoardLogger(tmp_path, name="run"),
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
+        callbacks=[ThroughputLog(), *callbacks],
+        logger=TensorBoardLogger(folder, name="run"),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **options,
     )
-    trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
-    found = scalars_of(tmp_path / "run" / "version_0")
+    trainer.fit(MultiTaskModule(str(backbone)), datamodule=example_data(backbone))
+    return scalars_of(folder / "run" / "version_0")
+
+
+def test_rates_are_those_of_steps_and_leave_validation_out(tiny_bert: Path, tmp_path: Path) -> None:
+    seen = Seen()
+    often = {"max_epochs": 2, "val_check_interval": 0.5, "log_every_n_steps": 1}
+    found = logged_by(tmp_path, tiny_bert, Pause(), seen, num_sanity_val_steps=0, **often)
     sentences = found["throughput/sentences_per_second"]
     steps = len(seen.batches)
     logged = [step for step, _ in sentences]
@@ -163,20 +168,8 @@ def test_a_window_of_the_steps_of_an_epoch_is_logged(
     every: int, epochs: int, tiny_bert: Path, tmp_path: Path
 ) -> None:
     """Counting begins anew with each epoch, of five steps here."""
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=[ThroughputLog()],
-        logger=TensorBoardLogger(tmp_path, name="run"),
-        log_every_n_steps=every,
-        limit_train_batches=5,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
-    found = scalars_of(tmp_path / "run" / "version_0")
+    few = {"limit_train_batches": 5, "limit_val_batches": 0}
+    found = logged_by(tmp_path, tiny_bert, max_epochs=epochs, log_every_n_steps=every, **few)
     due = [step for step in range(5 * epochs) if (step + 1) % every == 0]
     # a window that the begin of an epoch has cut short is not logged
     expected = [step for step in due if step % 5 + 1 >= every]

@@ -89,7 +89,7 @@ class TrainedModel:
 
     def run(self, texts: Sequence[str], *, batch_tokens: int = TOKENS) -> Output:
         """Embeddings (S, D) and every head's output (S, O) before decoding, in the texts' order."""
-        parts = list(self._run(texts, batch_tokens, lambda done, total: None))
+        parts = list(self._run(_checked(texts), batch_tokens, lambda done, total: None))
         order = torch.cat([rows for rows, _ in parts]).argsort()
         return Output(
             torch.cat([output.sentence_embedding for _, output in parts])[order],
@@ -101,6 +101,7 @@ class TrainedModel:
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
         """What the projection is given, (S, H): a pooled vector a sentence, in the order of the texts."""
+        texts = _checked(texts)
         encoder = self.network.encoder
         vectors = torch.empty(len(texts), encoder.backbone.hidden_size)
         forward = partial(encoder.prefix, layers=encoder.backbone.num_layers)
@@ -123,8 +124,6 @@ class TrainedModel:
         forward: Callable[[Tensor, Tensor], _Found],
     ) -> Iterator[tuple[Tensor, _Found]]:
         """Row numbers of each batch, and what is found from its token ids and mask."""
-        if isinstance(texts, str):
-            raise TypeError("expected a list of sentences; found one str")
         device = next(self.network.parameters()).device
         for start in range(0, len(texts), _WINDOW):
             ids, _ = tokenize(self.tokenizer, texts[start : start + _WINDOW])
