@@ -7,7 +7,6 @@ from lit_mtl.tasks import Classification, Multilabel, Ordinal, Regression, Task
 from tests.conftest import EXAMPLE_FILES, Run
 
 LEVELS = "tasks: {score: {kind: ordinal, low: 1, high: 5}}"
-SCORE = Regression(low=-4, high=4)
 
 
 @pytest.mark.parametrize(
