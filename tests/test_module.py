@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
 from lit_mtl.data.batch import Batch
 from lit_mtl.data.datamodule import DEFAULT_TASKS, SentimentDataModule
-from lit_mtl.errors import ConfigError
+from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.evaluation import scalars
 from lit_mtl.module import SELECTION_KEY, MultiTaskModule
 from lit_mtl.tasks import Classification, Regression, RegressionWithSpread
@@ -485,11 +485,13 @@ def test_the_datamodule_takes_the_modules_tokenizer(tiny_bert: Path, tmp_path: P
 def test_data_that_does_not_fit_the_model_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     module = MultiTaskModule(str(tiny_bert))
     module.build({"sentiment": Classification(labels=("bad", "good"))})
-    with pytest.raises(ConfigError, match=r"sentiment.*negative"):
+    with pytest.raises(DataError, match=r"negative\.txt:1: expected a label out of bad, good"):
         trainer(tmp_path).validate(module, datamodule=datamodule(tiny_bert), verbose=False)
     extra = MultiTaskModule(str(tiny_bert))
     data = datamodule(tiny_bert)
     data.setup("fit")
+    with pytest.raises(ConfigError, match=r"sentiment.*negative"):
+        trainer(tmp_path).validate(module, datamodule=data, verbose=False)
     extra.build({**data.tasks, "topic": Classification(labels=("a", "b"))})
     with pytest.raises(ConfigError, match=r"\['topic'\]"):
         trainer(tmp_path).fit(extra, datamodule=data)

@@ -265,6 +265,48 @@ def test_test_and_validate_give_the_numbers_that_fit_reported(
         assert found == {split: reported[split]}
 
 
+def rated(path: Path, labels: list[str]) -> Path:
+    """Sentences with a label, a level and a score that grow with one another."""
+    rows = [
+        f"sentence number {row} is {label},{label},{labels.index(label)},{labels.index(label) / 2}"
+        for row, label in enumerate(labels * 20)
+    ]
+    path.write_text("text,label,stars,score\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_a_model_is_measured_on_data_that_lack_a_label_or_a_level(
+    lit_mtl: Run, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the declarations leave to the data is as the training found it, also in what is cached."""
+    words = [
+        *(f"--model.backbone={tiny_bert}", "--trainer.accelerator=cpu"),
+        f"--data.cache_dir={tmp_path / 'prepared'}",
+        '--tasks={"label": {"kind": "classification"}, "stars": {"kind": "ordinal"}, '
+        '"score": {"kind": "regression"}}',
+    ]
+    first = rated(tmp_path / "first.csv", ["bad", "fair", "good"])
+    fit = [*words, f"--data.path={first}", "--trainer.max_epochs=1"]
+    assert lit_mtl("fit", *fit) == 0
+    best = ["--ckpt_path", RUNS / "version_0" / "checkpoints" / "best.ckpt"]
+    (prepared,) = (tmp_path / "prepared").iterdir()
+    assert lit_mtl("test", *words, f"--data.path={first}", *best) == 0
+    assert list((tmp_path / "prepared").iterdir()) == [prepared]
+    fewer = rated(tmp_path / "fewer.csv", ["bad", "fair"])
+    # prepared by a training first, which finds other labels in them
+    assert lit_mtl("fit", *words, f"--data.path={fewer}", "--trainer.max_epochs=1") == 0
+    every = ["--data.val_fraction=0", "--data.test_fraction=1"]
+    assert lit_mtl("test", *words, f"--data.path={fewer}", *every, *best) == 0
+    results = json.loads((RUNS / "version_3" / "results.json").read_text())["results"]["test"]
+    assert {name: result["n"] for name, result in results.items()} == dict.fromkeys(results, 40)
+    assert lit_mtl("fit", *words, f"--data.path={fewer}", *every) == 2
+    assert "The train split holds no sentence" in capsys.readouterr().err
+    other = rated(tmp_path / "other.csv", ["bad", "new"])
+    capsys.readouterr()
+    assert lit_mtl("test", *words, f"--data.path={other}", *best) == 65
+    assert "other.csv:3: expected" in capsys.readouterr().err
+
+
 def test_measuring_another_model_than_the_checkpoints_is_refused(
     lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

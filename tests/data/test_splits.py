@@ -91,9 +91,9 @@ def test_strata_however_small_give_each_split_its_share(
 
 
 @pytest.mark.parametrize(
-    ("val", "test"), [(0.5, 0.5), (-0.1, 0.1), (float("nan"), 0.1), (0.1, float("nan"))]
+    ("val", "test"), [(0.5, 0.6), (-0.1, 0.1), (float("nan"), 0.1), (0.1, float("nan"))]
 )
-def test_fractions_must_leave_something_to_train_on(val: float, test: float) -> None:
+def test_fractions_are_shares_of_a_whole(val: float, test: float) -> None:
     with pytest.raises(ConfigError, match="val_fraction"):
         Splitter(val_fraction=val, test_fraction=test)
 

@@ -71,7 +71,7 @@ def _targets(
         return np.zeros((len(rows), *shape)), np.zeros(len(rows), np.bool_)
     found = rows.column(column).combine_chunks()
     known = found.is_valid().to_numpy(zero_copy_only=False)
-    cells = found.drop_null()
+    cells = found.drop_null() if found.null_count else found
     if shape:
         cells = cells.flatten()
     values = np.zeros((len(rows), *shape), cells.type.to_pandas_dtype())

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
@@ -258,7 +259,7 @@ class SentimentDataModule(LightningDataModule):
         Raises:
             DataError: naming the rows, whatever went wrong.
         """
-        files, numbers = (rows.column(name).to_pylist() for name in ("file", "number"))
+        files, numbers = (rows.column(name).to_numpy().tolist() for name in ("file", "number"))
         try:
             with in_hand.noted(files, numbers):
                 return self._batch(rows)
@@ -267,6 +268,15 @@ class SentimentDataModule(LightningDataModule):
                 f"{self._named(list(zip(files, numbers, strict=True)))}: no batch could be made of "
                 f"these rows ({error!r})"
             ) from error
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Lightning's, unless the batch is there: it would look at each of its entries."""
+        if batch["row_id"].device == device:
+            return batch
+        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved
 
     def batch_of(self, split: Split, rows: Sequence[int]) -> Batch:
         """Some rows of a split, by their numbers, as one batch."""
@@ -317,7 +327,15 @@ class SentimentDataModule(LightningDataModule):
             contradictions=self.contradictions,
             tokenizer=self.tokenizer,
         )
-        return preparation.ensure_in(self.cache)
+        return preparation.ensure_in(self.cache, trained=self._trained_tasks())
+
+    def _trained_tasks(self) -> Mapping[str, Task]:
+        """The tasks of the model that is measured; none while one is trained, which has the data's."""
+        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+            return {}
+        with suppress(ConfigError):  # it may not be built yet
+            return getattr(self.trainer.lightning_module, "tasks", {})
+        return {}
 
     def _split(self, split: Split) -> Dataset:
         assert self.corpus is not None, "the datamodule is set up"

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.cache import FileState, contents_of, ensure, entry, refuse_changed
+from lit_mtl.data.corpus import Corpus
 from lit_mtl.data.joining import Contradictions, build_corpus
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import Splitter
@@ -40,11 +41,13 @@ class Preparation:
     contradictions: Contradictions
     tokenizer: PreTrainedTokenizerBase
 
-    def ensure_in(self, cache: Path) -> Path:
+    def ensure_in(self, cache: Path, *, trained: Mapping[str, Task] | None = None) -> Path:
         """The folder of the prepared data, which are read and tokenised if they are not there yet.
 
         Args:
             cache: folder of all that is prepared.
+            trained: the tasks of a model that is to be measured on them. What a declaration leaves to
+                the data is then as the model has it: these data may lack a label, or a training split.
 
         Raises:
             ConfigError: if there are no sources, or what they hold cannot serve the tasks.
@@ -58,7 +61,18 @@ class Preparation:
                 "rated corpus with `data.corpus`"
             )
         contents = [_contents(path) for source in self.sources.values() for path in source.reads()]
-        folder = entry(
+        own = self
+        folder = own._folder(cache, contents)
+        tasks = _completed(self.tasks, trained or {})
+        # the data of the training, read with what they said themselves, need not be read again
+        if tasks != self.tasks and not _holds(folder, tasks):
+            own = replace(self, tasks=tasks)
+            folder = own._folder(cache, contents)
+        ensure(folder, partial(own._build, known=ChainMap(*contents)))
+        return folder
+
+    def _folder(self, cache: Path, contents: Sequence[Mapping[str, FileState]]) -> Path:
+        return entry(
             cache,
             {
                 "sources": {
@@ -87,8 +101,6 @@ class Preparation:
                 },
             },
         )
-        ensure(folder, partial(self._build, known=ChainMap(*contents)))
-        return folder
 
     def _build(self, folder: Path, *, known: Mapping[str, FileState]) -> None:
         """Read and write everything, if the files are to the end what the folder is named by."""
@@ -109,3 +121,24 @@ def _contents(path: str) -> dict[str, FileState]:
     if not path.startswith(HUB):
         return contents_of(files_of(Path(path).expanduser()))
     return {str(table.path): FileState(table.version) for table in open_hub_dataset(path).values()}
+
+
+def _completed(declared: Mapping[str, Task], trained: Mapping[str, Task]) -> dict[str, Task]:
+    """The declared tasks; what they leave to the data as a trained model has it."""
+    return {
+        name: trained[name] if name in trained and _leads_to(task, trained[name]) else task
+        for name, task in declared.items()
+    }
+
+
+def _leads_to(declared: Task, trained: Task) -> bool:
+    if declared.is_open:
+        return declared.kind == trained.kind
+    return declared.same_outputs(trained)
+
+
+def _holds(folder: Path, tasks: Mapping[str, Task]) -> bool:
+    """Whether data are prepared there whose targets mean the same as those of some tasks."""
+    return folder.is_dir() and all(
+        task.same_outputs(tasks[name]) for name, task in Corpus.open(folder).tasks.items()
+    )

@@ -95,10 +95,10 @@ class Splitter:
                 f"but got folds={self.folds} and fold={self.fold}"
             )
         test = self.test_fraction if self.folds is None else 1 / self.folds
-        if not (self.val_fraction >= 0 and test >= 0 and self.val_fraction + test < 1):
+        if not (self.val_fraction >= 0 and test >= 0 and self.val_fraction + test <= 1):
             raise ConfigError(
-                "Expected `val_fraction` and `test_fraction` to be at least 0 and to leave something "
-                f"to train on, but got {self.val_fraction} and {test:g}"
+                "Expected `val_fraction` and `test_fraction` to be at least 0 and together at most 1, "
+                f"but got {self.val_fraction} and {test:g}"
             )
 
     @property
