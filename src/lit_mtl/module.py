@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch._functorch import config as functorch_config
@@ -38,7 +39,12 @@ from lit_mtl.optim.loss_balancing import (
 from lit_mtl.optim.param_groups import LOSS_WEIGHTS, Place, Rates, build_param_groups
 from lit_mtl.optim.schedules import GroupCourse, Shape, WarmupDecay, courses_of
 from lit_mtl.optim.upgrad import UPGrad
-from lit_mtl.pretrained import load_tokenizer, pack_tokenizer, unpack_tokenizer
+from lit_mtl.pretrained import (
+    load_tokenizer,
+    pack_tokenizer,
+    trained_beside,
+    unpack_tokenizer,
+)
 from lit_mtl.tasks.base import Task
 
 SELECTION_KEY = "val/selection"
@@ -186,6 +192,11 @@ class MultiTaskModule(LightningModule):
         Args:
             tasks: the tasks by name, with labels resolved.
         """
+        if self.pretrained and (left := trained_beside(self.backbone_name)):
+            rank_zero_info(
+                f"{self.backbone_name}: the backbone alone is taken over, without {', '.join(left)}; "
+                "projection and heads begin anew"
+            )
         self._use(
             MultiTaskModel.from_backbone(
                 self.backbone_name,

@@ -118,6 +118,25 @@ def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrai
     return model
 
 
+def trained_beside(name: str) -> list[str]:
+    """Files in the folder of a backbone with what was trained on top of it, which it is loaded without.
+
+    They are those of an exported model, or of a SentenceTransformer with layers of its own.
+
+    Args:
+        name: of the backbone.
+    """
+    folder = Path(resolve(name))
+    found = [*folder.glob("*/*.safetensors"), *folder.glob("*/pytorch_model.bin")]
+    if not (folder / "modules.json").is_file():
+        return []
+    return [
+        str(path.relative_to(folder))
+        for path in (*sorted(found), folder / "heads.safetensors")
+        if path.is_file()
+    ]
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a backbone; its `model_max_length` is what the backbone can really take."""
     config = load_config(name)

@@ -16,6 +16,7 @@ from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.artifact.folder import architecture_of, read_folder, write_manifest, write_model
 from lit_mtl.errors import ConfigError, MissingInputError, StorageError
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.pretrained import position_offset
 from lit_mtl.tasks import Classification, Regression
 from tests.conftest import TINY_BERT
@@ -150,3 +151,23 @@ def test_all_files_have_the_permissions_of_the_umask(exported: Path) -> None:
         path.name: path.stat().st_mode & 0o777 for path in exported.rglob("*") if path.is_file()
     }
     assert set(modes.values()) == {0o666 & ~umask}, modes
+
+
+def test_a_folder_as_a_backbone_says_what_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The backbone's weights are taken over, and no line is said where there is nothing beside them."""
+    model = written(tmp_path / "export")
+    network = model.network
+    for name in (str(tmp_path / "export"), str(TINY_BERT)):
+        module = MultiTaskModule(name, pretrained=name != str(TINY_BERT))
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            module.build(network.tasks)
+        said = [line for line in caplog.messages if "begin anew" in line]
+        assert bool(said) == (name != str(TINY_BERT))
+        if said:
+            assert "2_Dense/model.safetensors, heads.safetensors" in said[0]
+            own = module.network.encoder.backbone.state_dict()
+            taken = network.encoder.backbone.state_dict()
+            assert all(torch.equal(value, taken[key]) for key, value in own.items())
