@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lit_mtl.data.splits import SPLITS, Split, Splitter, position_of, text_key
+from tests.commands.test_train import scalars_of
 from tests.conftest import ROOT
 from tests.pages import free_port
 from tests.processes import finished
@@ -94,6 +95,14 @@ def test_two_processes_end_with_equal_weights_and_equal_one_process(
             other = results[1]["results"][split][task]
             assert other.pop("confusion_matrix", None) == result.pop("confusion_matrix", None)
             assert other == pytest.approx(result, abs=1e-5)
+
+    curves = [
+        scalars_of(tmp_path / name / "lightning_logs/runs/version_0") for name in ("one", "two")
+    ]
+    for tag in ("train/loss", "train/sentiment/loss", "train/score/loss"):
+        assert len(curves[0][tag]) == 10
+        for (_, one_value), (_, two_value) in zip(*(found[tag] for found in curves), strict=True):
+            assert two_value == pytest.approx(one_value, rel=1e-5, nan_ok=True), tag
 
     best = tmp_path / "two/lightning_logs/runs/version_0/checkpoints/best.ckpt"
     sentences = [f"sentence number {number} of them" for number in range(5)]

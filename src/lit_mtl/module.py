@@ -499,11 +499,14 @@ class MultiTaskModule(LightningModule):
         shared_weights: Mapping[str, Tensor | float],
     ) -> None:
         rows = len(batch["row_id"])
-        self.log("train/loss", loss.detach(), batch_size=rows)
-        for name, value in losses.items():
-            self.log(f"train/{name}/loss", value.detach(), batch_size=rows)
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach(), batch_size=rows)
+        means = {
+            "loss": loss,
+            **{f"{name}/loss": value for name, value in losses.items()},
+            **terms,
+        }
+        for name, value in means.items():
+            # a process has its own rows' sum over the mean count: the mean of these is that of all rows
+            self.log(f"train/{name}", value.detach(), batch_size=rows, sync_dist=True)
         if self.uncertainty is not None:
             for name, weight in self.weights_in_force().items():
                 self.log(f"train/{name}/loss_weight", weight, batch_size=rows)
