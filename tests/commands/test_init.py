@@ -3,15 +3,18 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse._loaders_dumpers import yaml_load
+from pyarrow import parquet
 
 from lit_mtl.commands.init import _yaml
 from lit_mtl.commands.train import configured
@@ -343,3 +346,21 @@ def test_a_name_that_no_config_can_have_is_refused(
     Path("rows.tsv").write_text("null\tlabel\n" + "a long text\tx\n" * 9)
     assert lit_mtl("init", "rows.tsv") == 65
     assert "rows.tsv:1: expected another name of the text column" in capsys.readouterr().err
+
+
+def test_columns_that_no_task_could_read_stop_nothing(lit_mtl: Run, tiny_bert: Path) -> None:
+    columns = {
+        "text": [f"text {n}" for n in range(60)],
+        "label": ["good", "bad"] * 30,
+        "day": [date(2024, 1, 1 + n % 9) for n in range(60)],
+        "raw": [b"\xff"] * 60,
+        "meta": [{"a": n} for n in range(60)],
+        "span": [timedelta(seconds=n) for n in range(60)],
+    }
+    parquet.write_table(pa.table(columns), "rows.parquet")
+    config, text = written(lit_mtl, Path("rows.parquet"), tiny_bert)
+    assert list(config["tasks"]) == ["label"]
+    assert "# day: not learned, dates are no labels" in text
+    for name in ("raw", "meta", "span"):
+        assert f"# {name}: not learned, it holds objects, bytes or the like" in text
+    assert lit_mtl("check-data", "--config", "my.yaml") == 0

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,12 @@ def test_sentences_are_found_by_name_or_as_the_only_ones(tmp_path: Path) -> None
     table = open_table(path)
     with pytest.raises(DataError, match=r"found title, review with three words.*Name it `text`"):
         text_column(table, look_at(table))
+
+
+def test_what_no_task_reads_is_no_target_and_no_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"s": "one two three", "o": {"a b c d": 1}}, {"s": "four five six", "o": "x y z"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts = look_at(open_table(path))
+    assert text_column(open_table(path), facts) == "s"
+    assert guess(facts["o"]).why == "it holds objects, bytes or the like"

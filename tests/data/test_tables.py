@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,58 @@ def test_a_number_that_is_none_is_missing(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", '{"text": "a", "x": NaN}\n{"text": "b", "x": 2.0}\n')
     for name, found in (("a.parquet", [None, "2.0", "Infinity"]), ("a.jsonl", [None, "2.0"])):
         assert [record.cells[0] for record in open_table(tmp_path / name).read(["x"])] == found
+
+
+def test_dates_and_times_are_text_as_a_csv_has_them(tmp_path: Path) -> None:
+    nanoseconds = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns", "UTC"))
+    columns = {"text": ["a"], "day": [date(2024, 1, 2)], "at": nanoseconds}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (record,) = open_table(tmp_path / "a.parquet").read(["day", "at"])
+    assert record.cells == ["2024-01-02", "2023-11-14T22:13:20.123456789+00:00"]
+
+
+OBJECTS = [{"a": 1, "b": ["é", None, {"c": True}]}, {"a": 2, "b": []}, None]
+
+
+def test_what_no_task_reads_is_there_for_those_who_pass_it_on(tmp_path: Path) -> None:
+    """Objects as JSON; what only Arrow can hold as its scalars, told beforehand."""
+    shape = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {
+        "text": pa.array(["a", "b", "c"]),
+        "pair": pa.array([{"a": 1, "b": [date(2024, 1, 2)]}, None, None]),
+        "bytes": pa.array([b"\xff", None, b""]),
+        "image": pa.array([{"bytes": b"x", "path": "y"}, None, None], shape),
+        "time": pa.array([5, None, 7], pa.time64("ns")),
+        "span": pa.array([5, None, 7], pa.duration("s")),
+        "map": pa.array([[("k", b"v")], None, []], pa.map_(pa.string(), pa.binary())),
+    }
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table(columns), path)
+    table = open_table(path)
+    only = ("bytes", "image", "time", "span", "map")
+    assert table.arrow_only == {name: columns[name].type for name in only}
+    rows = [dict(zip(table.columns, record.cells, strict=True)) for record in table.read_all()]
+    assert [row["pair"] for row in rows] == ['{"a": 1, "b": ["2024-01-02"]}', None, None]
+    for name in only:
+        cells = [row[name] for row in rows]
+        assert [cell is None for cell in cells] == [False, True, False] or name == "image"
+        assert pa.array(cells, columns[name].type) == columns[name]
+        with pytest.raises(DataError, match=rf"a\.parquet:1: expected text, .* under '{name}'"):
+            list(table.read([name]))
+    with pytest.raises(DataError, match=r":1: expected a sentence under 'bytes'; found binary"):
+        sentence(next(open_table(path).read_all())._replace(cells=[rows[0]["bytes"]]), "bytes")
+
+    lines = "".join(json.dumps({"text": "a", "o": each}) + "\n" for each in OBJECTS)
+    table = open_table(write(tmp_path / "a.jsonl", lines))
+    cells = [record.cells[1] for record in table.read_all()]
+    assert [cell if cell is None else json.loads(cell) for cell in cells] == OBJECTS
+
+
+def test_arrays_of_two_dimensions_are_lists(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "x": datasets.Array2D((2, 1), "int64")}
+    )
+    saved = datasets.Dataset.from_dict({"text": ["a"], "x": [[[1], [2]]]}, features)
+    saved.save_to_disk(str(tmp_path / "saved"))
+    (record,) = open_table(tmp_path / "saved").read_all()
+    assert record.cells == ["a", "[[1], [2]]"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lit_mtl.data.splits import split_of_name
-from lit_mtl.data.tables import TEXT_COLUMNS, Table
+from lit_mtl.data.tables import TEXT_COLUMNS, Foreign, Table
 from lit_mtl.errors import DataError
 from lit_mtl.tasks import Classification
 from lit_mtl.tasks.cells import read_number, split_cell
@@ -45,6 +45,7 @@ class ColumnFacts:
         lists: cells that are a JSON array, or several values separated by `|`.
         number_lists: those whose values are all numbers.
         splits: cells that name a split.
+        foreign: cells that are neither text nor numbers nor lists of them; they are not among the filled.
         low: the least number.
         high: the largest number.
         distinct: the different cells, as long as there are not too many.
@@ -58,6 +59,7 @@ class ColumnFacts:
     lists: int = 0
     number_lists: int = 0
     splits: int = 0
+    foreign: int = 0
     low: float = float("inf")
     high: float = float("-inf")
     distinct: dict[str, int] = field(default_factory=dict)
@@ -120,9 +122,11 @@ def _number(cell: str) -> float | None:
 def look_at(table: Table) -> dict[str, ColumnFacts]:
     """Facts about each column of a table, which is read once."""
     facts = {name: ColumnFacts() for name in table.columns}
-    for record in table.read(table.columns):
+    for record in table.read_all():
         for name, cell in zip(table.columns, record.cells, strict=True):
-            if text := (cell or "").strip():
+            if isinstance(cell, Foreign) or name in table.arrow_only:
+                facts[name].foreign += cell is not None
+            elif text := (cell or "").strip():
                 facts[name].add(text)
     return facts
 
@@ -138,7 +142,11 @@ def text_column(table: Table, facts: dict[str, ColumnFacts]) -> str:
     alike = [name for name in table.columns if name.lower() in TEXT_COLUMNS]
     if len(alike) == 1:
         return alike[0]
-    wordy = [n for n, f in facts.items() if f.filled and f.words / f.filled >= 3 and not f.numbers]
+    wordy = [
+        n
+        for n, f in facts.items()
+        if f.filled and f.words / f.filled >= 3 and not (f.numbers or f.foreign)
+    ]
     if len(wordy) != 1:
         found = ", ".join(wordy) or "none"
         raise DataError(
@@ -155,6 +163,8 @@ def guess(facts: ColumnFacts, name: str = "") -> Guess:
         facts: about the cells.
         name: the column's own; numbers under `label` are those of classes, as `classification` reads it.
     """
+    if facts.foreign:
+        return Guess(task=None, why="it holds objects, bytes or the like")
     if not facts.filled:
         return Guess(task=None, why="it is empty")
     if facts.numbers == facts.filled:
@@ -279,4 +289,4 @@ def _some(labels: Sequence[str]) -> str:
 
 def is_split_column(facts: ColumnFacts) -> bool:
     """Whether every cell names a split, and at least two are named."""
-    return facts.filled > 0 and facts.splits == facts.filled and len(facts.distinct) >= 2
+    return facts.splits == facts.filled > 0 == facts.foreign and len(facts.distinct) >= 2
