@@ -348,6 +348,27 @@ def test_a_name_that_no_config_can_have_is_refused(
     assert "rows.tsv:1: expected another name of the text column" in capsys.readouterr().err
 
 
+def test_paths_of_any_name_stand_in_comments_and_commands(
+    lit_mtl: Run, tiny_bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(60))
+    Path("two\nlines.csv").write_text(f"text,label\n{lines}")
+    words = ["init", "two\nlines.csv", "--backbone", tiny_bert, "--output", "my config.yaml"]
+    capsys.readouterr()
+    assert lit_mtl(*words) == 0
+    assert "check-data --config 'my config.yaml'" in capsys.readouterr().out
+    config = yaml.safe_load(Path("my config.yaml").read_text())
+    assert config["data"]["sources"]["mine"]["path"] == "two\nlines.csv"
+    assert lit_mtl("check-data", "--config", "my config.yaml") == 0
+
+
+def test_a_dataset_of_the_hub_has_to_be_saved_first(
+    lit_mtl: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lit_mtl("init", "hub:stanfordnlp/imdb") == 66
+    assert "found the name of a dataset of the hub" in capsys.readouterr().err
+
+
 def test_columns_that_no_task_could_read_stop_nothing(lit_mtl: Run, tiny_bert: Path) -> None:
     columns = {
         "text": [f"text {n}" for n in range(60)],

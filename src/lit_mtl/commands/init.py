@@ -21,7 +21,7 @@ from lit_mtl.data.joining import build_corpus
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter, split_of_name
-from lit_mtl.data.tables import is_table, open_table, saved_datasets, tables
+from lit_mtl.data.tables import HUB, is_table, open_table, saved_datasets, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.files import write_atomically
 from lit_mtl.pretrained import PACKAGED, load_tokenizer, resolve
@@ -96,9 +96,7 @@ def inspect(path: str) -> Findings:
         MissingInputError: if there is nothing.
         DataError: if nothing there could be learned.
     """
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise MissingInputError(f"{folder}: expected a folder or a table, found nothing")
+    folder = _there(path)
     columns: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
     notes: dict[str, str] = {}
@@ -127,6 +125,23 @@ def inspect(path: str) -> Findings:
             found[f"{split}_path"] = str(part)
     source = Source(path=path, tasks=columns, **found)
     return Findings(source=source, tasks=tasks, notes=notes, left_out=left_out)
+
+
+def _there(path: str) -> Path:
+    """The path of files that are on this machine.
+
+    Raises:
+        MissingInputError: if there is nothing.
+    """
+    if path.startswith(HUB):
+        raise MissingInputError(
+            f"{path}: expected files on this machine; found the name of a dataset of the hub. Name a "
+            "folder where its save_to_disk has written it"
+        )
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise MissingInputError(f"{folder}: expected a folder or a table, found nothing")
+    return folder
 
 
 def _parts(folder: Path) -> tuple[dict[Split, Path], dict[str, str]]:
@@ -365,7 +380,7 @@ def _source_lines(source: Source) -> list[str]:
     held_out = {"val_path": source.val_path, "test_path": source.test_path}
     lines += [f"      {name}: {_yaml(path)}" for name, path in held_out.items() if path is not None]
     if source.text is not None:
-        lines.append(f"      text: {_yaml(source.text)}  # the only column of sentences")
+        lines.append(f"      text: {_yaml(source.text)}  # the column of sentences")
     if source.split is not None:
         lines.append(f"      split: {_yaml(source.split)}  # names the split of each row")
     return lines
@@ -386,7 +401,7 @@ def _length_lines(corpus: Corpus, unit: str) -> list[str]:
 def _split_lines(corpus: Corpus, fraction: float, stratify: str | None) -> list[str]:
     sizes = ", ".join(f"{split} {len(corpus.splits[split]):,}" for split in SPLITS)
     lines = [
-        f"  # sentences: {sizes}",
+        f"  # sentences{'' if stratify is None else ', about'}: {sizes}",
         f"  val_fraction: {fraction}",
         f"  test_fraction: {fraction}",
     ]
