@@ -2,9 +2,11 @@ import io
 import json
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
@@ -179,3 +181,38 @@ def test_one_str_is_no_list_of_sentences(exported: Path) -> None:
     for method in (model.embed, model.predict, model.run, model.pooled):
         with pytest.raises(TypeError, match="list of sentences"):
             method("abc")
+
+
+def test_columns_of_any_kind_are_passed_on_where_the_format_can_hold_them(
+    lit_mtl: Run, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parquet holds bytes; JSON lines objects; and where it is neither, the column is named."""
+    columns = {
+        "text": pa.array(["A fine film.", "A dull one."]),
+        "day": pa.array([date(2024, 1, 2), None]),
+        "meta": pa.array([{"a": 1, "b": ["x"]}, None]),
+        "raw": pa.array([b"\xff", None]),
+    }
+    parquet.write_table(pa.table(columns), "in.parquet")
+    words = ["predict", "--ckpt_path", exported, "--input", "in.parquet", "--output"]
+    for output in ("out.jsonl", "out.csv"):
+        assert lit_mtl(*words, output) == 2
+        message = f"{output}: the column 'raw' of in.parquet holds binary, which only .parquet can"
+        assert message in capsys.readouterr().err
+        assert not Path(output).exists()
+    assert lit_mtl(*words, "out.parquet") == 0
+    found = parquet.read_table("out.parquet").select(list(columns)).to_pydict()
+    assert found["raw"] == [b"\xff", None]
+    assert found["day"] == ["2024-01-02", None]
+    assert found["meta"] == ['{"a": 1, "b": ["x"]}', None]
+    assert lit_mtl("embed", *words[1:], "out.npy") == 0
+
+    parquet.write_table(pa.table(columns).drop_columns("raw"), "in.parquet")
+    assert lit_mtl(*words, "out.jsonl") == 0
+    rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert [(row["day"], row["meta"]) for row in rows] == [
+        ("2024-01-02", {"a": 1, "b": ["x"]}),
+        (None, None),
+    ]
+    assert lit_mtl(*words, "out.csv") == 0
+    assert '"{""a"": 1, ""b"": [""x""]}"' in Path("out.csv").read_text()

@@ -1,9 +1,17 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lit_mtl.data.inspection import ColumnFacts, guess, is_split_column, look_at, text_column
+from lit_mtl.data.inspection import (
+    ColumnFacts,
+    guess,
+    guess_named,
+    is_split_column,
+    look_at,
+    text_column,
+)
 from lit_mtl.data.tables import open_table
 from lit_mtl.errors import DataError
 
@@ -13,6 +21,10 @@ def facts(cells: list[str]) -> ColumnFacts:
     for cell in cells:
         found.add(cell)
     return found
+
+
+INTENTS = [f"intent {n}" for n in range(150)]
+"""As many as CLINC150 has; BANKING77 has 77."""
 
 
 @pytest.mark.parametrize(
@@ -40,6 +52,14 @@ def facts(cells: list[str]) -> ColumnFacts:
         (["plot|actors", '["plot"]', "music", "[]"], {"kind": "multilabel"}, "actors, music, plot"),
         ([f"word {n}" for n in range(99)], None, "99 different values are no labels"),
         (["same"] * 9, None, "it is always 'same'"),
+        (INTENTS * 10, {"kind": "classification"}, "150 labels: intent 0 10, "),
+        (INTENTS * 9, None, "in 1,350 cells labels would recur, 10 times on the mean"),
+        ([f"user {n}" for n in range(1001)] * 10, None, "more than 1,000 different values"),
+        ([f"tag {n}|tag {n + 1}" for n in range(90)] * 11, {"kind": "multilabel"}, "91 labels"),
+        ([f'["{n}a", "{n}b"]' for n in range(90)], None, "lists of 180 different values"),
+        ([f"free text {n}" for n in range(30)] + ["a|b"], None, "31 different values"),
+        (["2024-01-31", "2024-02-01T10:00:00"] * 9, None, "dates are no labels"),
+        (["1,5", "2", "-0,5"] * 9, None, "decimals stand behind a comma"),
         (["7"] * 9, None, "it is always 7"),
         ([str(n) for n in range(9)], None, "it numbers the rows"),
         ([], None, "it is empty"),
@@ -51,6 +71,23 @@ def test_a_column_is_taken_for_what_its_cells_look_like(
     found = guess(facts(cells))
     assert found.task == task
     assert why in found.why
+
+
+def test_whole_numbers_under_label_are_classes_and_elsewhere_levels_or_scores() -> None:
+    banking = facts([str(n) for n in range(77)] * 10)
+    stars = facts(["0", "1", "2", "3"] * 5)
+    kinds = [
+        (guess(cells, name).task or {}).get("kind")
+        for cells in (banking, stars)
+        for name in ("Label", "x")
+    ]
+    assert kinds == ["classification", "regression", "classification", "ordinal"]
+
+
+def test_names_of_files_are_labels_however_many_there_are() -> None:
+    found = guess_named(facts([f"intent {n}" for n in range(60)]))
+    assert found.task == {"kind": "classification"}
+    assert guess_named(facts(["1", "2", "4"] * 3)).task == {"kind": "ordinal", "low": 1, "high": 4}
 
 
 def test_a_column_of_splits_is_one() -> None:
@@ -75,7 +112,19 @@ def test_sentences_are_found_by_name_or_as_the_only_ones(tmp_path: Path) -> None
     path.write_text("sentence,review\nx,a very fine film\n")
     table = open_table(path)
     assert text_column(table, look_at(table)) == "sentence"
+    path.write_text("Title,TEXT\na fine long title,x\n")
+    table = open_table(path)
+    assert text_column(table, look_at(table)) == "TEXT"
     path.write_text("title,review\na fine long title,a very fine film\n")
     table = open_table(path)
     with pytest.raises(DataError, match=r"found title, review with three words.*Name it `text`"):
         text_column(table, look_at(table))
+
+
+def test_what_no_task_reads_is_no_target_and_no_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"s": "one two three", "o": {"a b c d": 1}}, {"s": "four five six", "o": "x y z"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    facts = look_at(open_table(path))
+    assert text_column(open_table(path), facts) == "s"
+    assert guess(facts["o"]).why == "it holds objects, bytes or the like"

@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,54 @@ def test_a_csv_may_quote_commas_and_line_ends(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,score\n"a, ""b""\nc",1\nd,2\n')
     assert read(path) == [('a, "b"\nc', "1"), ("d", "2")]
     assert [record.where for record in open_table(path).read(["text"])][1] == f"{path}:4"
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "cells"),
+    [
+        ("text;score\nso, so;1\n", ("text", "score"), ["so, so", "1"]),
+        ('"text";"score"\n"a; ""b""";"1,5"\n', ("text", "score"), ['a; "b"', "1,5"]),
+        ('"te,xt";"score"\na;1\n', ("te,xt", "score"), ["a", "1"]),
+        ("text,a;b\nx;y,z\n", ("text", "a;b"), ["x;y", "z"]),
+        ("a;b,c;d\n1;2,3;4\n", ("a;b", "c;d"), ["1;2", "3;4"]),
+        ('"text;score"\na;1\n', ("text;score",), ["a;1"]),
+        ("text\na;1\n", ("text",), ["a;1"]),
+    ],
+)
+def test_semicolons_separate_a_csv_only_where_commas_make_no_columns(
+    tmp_path: Path, content: str, columns: tuple[str, ...], cells: list[str]
+) -> None:
+    table = open_table(write(tmp_path / "a.csv", content))
+    assert table.columns == columns
+    assert [list(record.cells) for record in table.read(columns)] == [cells]
+
+
+@given(texts=SENTENCES)
+def test_a_csv_with_semicolons_gives_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
+    rows = [(text, str(number / 2)) for number, text in enumerate(texts)]
+    path = tmp_path_factory.mktemp("semicolons") / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=";").writerows([("text", "score"), *rows])
+    assert read(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", ",text,score,,\n7,good,1,,x\n"),
+        ("a.csv", ";text;score; ;\n7;good;1;;x\n"),
+        ("a.tsv", "\ttext\tscore\t\t \n7\tgood\t1\t\tx\n"),
+    ],
+)
+def test_columns_without_a_name_have_that_of_their_place(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    table = open_table(write(tmp_path / name, content))
+    assert table.columns == ("column 1", "text", "score", "column 4", "column 5")
+    (record,) = table.read(table.columns)
+    assert list(record.cells) == ["7", "good", "1", "", "x"]
 
 
 def test_a_cell_may_be_longer_than_pythons_own_limit(tmp_path: Path) -> None:
@@ -224,6 +273,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("a.tsv", "text\ttext\tscore\n", r"a\.tsv:1: .*twice: text"),
     ("a.tsv", "text\tscore\nok\t1\nbad\n", r"a\.tsv:3: expected 2 cells.*found 1"),
     ("a.csv", 'text,score\n"open,1\n', r"a\.csv:2: not a well-formed CSV"),
+    ("a.csv", "text;score\na;b;1\n", r"a\.csv:2: expected 2 cells \(text, score\); found 3"),
+    ("a.csv", "sep=;\ntext;score\na;1\n", r"a\.csv:1: .*found 'sep=', which only Excel"),
     ("a.json", "[]", r"a\.json: .*\.jsonl.*read line by line"),
     ("a.xlsx", "", r"a\.xlsx: expected a table ending in \.tsv, \.csv"),
     ("a.jsonl", "\n", r"a\.jsonl:1: .*empty file"),
@@ -320,3 +371,58 @@ def test_a_number_that_is_none_is_missing(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", '{"text": "a", "x": NaN}\n{"text": "b", "x": 2.0}\n')
     for name, found in (("a.parquet", [None, "2.0", "Infinity"]), ("a.jsonl", [None, "2.0"])):
         assert [record.cells[0] for record in open_table(tmp_path / name).read(["x"])] == found
+
+
+def test_dates_and_times_are_text_as_a_csv_has_them(tmp_path: Path) -> None:
+    nanoseconds = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns", "UTC"))
+    columns = {"text": ["a"], "day": [date(2024, 1, 2)], "at": nanoseconds}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (record,) = open_table(tmp_path / "a.parquet").read(["day", "at"])
+    assert record.cells == ["2024-01-02", "2023-11-14T22:13:20.123456789+00:00"]
+
+
+OBJECTS = [{"a": 1, "b": ["é", None, {"c": True}]}, {"a": 2, "b": []}, None]
+
+
+def test_what_no_task_reads_is_there_for_those_who_pass_it_on(tmp_path: Path) -> None:
+    """Objects as JSON; what only Arrow can hold as its scalars, told beforehand."""
+    shape = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {
+        "text": pa.array(["a", "b", "c"]),
+        "pair": pa.array([{"a": 1, "b": [date(2024, 1, 2)]}, None, None]),
+        "bytes": pa.array([b"\xff", None, b""]),
+        "image": pa.array([{"bytes": b"x", "path": "y"}, None, None], shape),
+        "time": pa.array([5, None, 7], pa.time64("ns")),
+        "span": pa.array([5, None, 7], pa.duration("s")),
+        "map": pa.array([[("k", b"v")], None, []], pa.map_(pa.string(), pa.binary())),
+    }
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table(columns), path)
+    table = open_table(path)
+    only = ("bytes", "image", "time", "span", "map")
+    assert table.arrow_only == {name: columns[name].type for name in only}
+    rows = [dict(zip(table.columns, record.cells, strict=True)) for record in table.read_all()]
+    assert [row["pair"] for row in rows] == ['{"a": 1, "b": ["2024-01-02"]}', None, None]
+    for name in only:
+        cells = [row[name] for row in rows]
+        assert [cell is None for cell in cells] == [False, True, False] or name == "image"
+        assert pa.array(cells, columns[name].type) == columns[name]
+        with pytest.raises(DataError, match=rf"a\.parquet:1: expected text, .* under '{name}'"):
+            list(table.read([name]))
+    with pytest.raises(DataError, match=r":1: expected a sentence under 'bytes'; found binary"):
+        sentence(next(open_table(path).read_all())._replace(cells=[rows[0]["bytes"]]), "bytes")
+
+    lines = "".join(json.dumps({"text": "a", "o": each}) + "\n" for each in OBJECTS)
+    table = open_table(write(tmp_path / "a.jsonl", lines))
+    cells = [record.cells[1] for record in table.read_all()]
+    assert [cell if cell is None else json.loads(cell) for cell in cells] == OBJECTS
+
+
+def test_arrays_of_two_dimensions_are_lists(tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "x": datasets.Array2D((2, 1), "int64")}
+    )
+    saved = datasets.Dataset.from_dict({"text": ["a"], "x": [[[1], [2]]]}, features)
+    saved.save_to_disk(str(tmp_path / "saved"))
+    (record,) = open_table(tmp_path / "saved").read_all()
+    assert record.cells == ["a", "[[1], [2]]"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import pyarrow as pa
+
 from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.artifact.length_batches import TOKENS
 from lit_mtl.data.inputs import Input, Window
@@ -75,7 +77,13 @@ class Inference:
         path = self.source.path
         if path is not None and self.output.resolve() == path.resolve():
             raise ConfigError(f"{self.output}: the output would overwrite the input")
-        writer_of(self.output)
+        held = {} if writer_of(self.output).holds_arrow else self.source.arrow_only()
+        if held:
+            column, kind = next(iter(held.items()))
+            raise ConfigError(
+                f"{self.output}: the column {column!r} of {path} holds {kind}, which only .parquet can "
+                "hold. Write that, or leave the column out of the input"
+            )
         if self.output.suffix.lower() == ".npy" and self.kind != "embedding":
             raise ConfigError(
                 f"{self.output}: predictions are no array; use .jsonl, .csv or .parquet"
@@ -106,7 +114,8 @@ class Inference:
         """
         finding = found_of or self.run_window
         columns, rows = self.source.columns(), 0
-        example = {**dict.fromkeys(columns, ""), self.kind: self._example()}
+        arrow = {name: pa.scalar(None, kind) for name, kind in self.source.arrow_only().items()}
+        example = {**dict.fromkeys(columns, ""), **arrow, self.kind: self._example()}
         with row_writer(self.output, example) as writer:
             for window in self.source.windows():
                 writer.write(

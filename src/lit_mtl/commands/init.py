@@ -3,8 +3,9 @@
 import argparse
 import math
 import re
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from torch import nn
 
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.corpus import Corpus
-from lit_mtl.data.inspection import Guess, guess, is_split_column, look_at, text_column
+from lit_mtl.data.inspection import Guess, guess, guess_named, is_split_column, look_at, text_column
 from lit_mtl.data.joining import build_corpus
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter, split_of_name
-from lit_mtl.data.tables import is_table, open_table, tables
+from lit_mtl.data.tables import HUB, is_table, open_table, saved_datasets, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.files import write_atomically
 from lit_mtl.pretrained import PACKAGED, load_tokenizer, resolve
@@ -41,6 +42,10 @@ _RARE = 100
 """Sentences of a label below which a split by shares of all sentences may miss it."""
 
 
+_NULL = ("null", "Null", "NULL", "~")
+"""What YAML takes for nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     """What was found at a path.
@@ -49,11 +54,13 @@ class Findings:
         source: the source as a config names it.
         tasks: the fields of each task by name.
         notes: task name, or column without one, to what was seen there.
+        left_out: name of each part that is not read, and why.
     """
 
     source: Source
     tasks: dict[str, dict[str, Any]]
     notes: dict[str, str]
+    left_out: dict[str, str]
 
 
 def run(name: str, args: Sequence[str]) -> None:
@@ -72,8 +79,14 @@ def run(name: str, args: Sequence[str]) -> None:
     text = config(findings, backbone=options.backbone, output=output)
     write_atomically(output, text.encode("utf-8"))
     print(f"{text}\nwritten to {output}; next:")
-    for command in ("check-data", "fit"):
-        print(f"  python -m lit_mtl {command} --config {output}")
+    for command in _next(output):
+        print(f"  {command}")
+
+
+def _next(output: Path) -> list[str]:
+    """The commands that read the config, as a shell takes them."""
+    place = shlex.quote(str(output))
+    return [f"python -m lit_mtl {command} --config {place}" for command in ("check-data", "fit")]
 
 
 def inspect(path: str) -> Findings:
@@ -83,39 +96,90 @@ def inspect(path: str) -> Findings:
         MissingInputError: if there is nothing.
         DataError: if nothing there could be learned.
     """
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise MissingInputError(f"{folder}: expected a folder or a table, found nothing")
+    folder = _there(path)
     columns: dict[str, str] = {}
     tasks: dict[str, dict[str, Any]] = {}
     notes: dict[str, str] = {}
     found: dict[str, Any] = {"text": None, "split": None}
-    parts = {} if is_table(folder) else _parts(tables(folder))
+    parts, left_out = _parts(folder)
     if parts:
         path = str(parts.pop("train"))
-        found |= {f"{split}_path": str(file) for split, file in parts.items()}
     elif not is_table(folder) and len(label_files(folder)) > 1:
-        table = open_label_folder(folder)
-        seen = guess(look_at(table)[LABEL])
+        seen = guess_named(look_at(open_label_folder(folder))[LABEL])
         _add(_label_name(folder), LABEL, seen, columns, tasks, notes)
-    files = [Path(path)] if parts else tables(folder)
+    files = [Path(path)] if parts or left_out else tables(Path(path).expanduser())
     for file in files:
         _look_into(file, found, columns, tasks, notes)
     _refuse_unlike(files, found)
+    _refuse_null(files[0] if files else folder, found)
     if not tasks:
         seen_columns = "; ".join(f"{name}: {why}" for name, why in notes.items()) or "no table"
         raise DataError(
             f"{path}: expected <label>.txt files, or a table with a column to learn from; found "
             f"{seen_columns}"
         )
-    return Findings(source=Source(path=path, tasks=columns, **found), tasks=tasks, notes=notes)
+    for split, part in parts.items():
+        if why := _unlabelled(part, columns):
+            left_out[part.name] = why
+        else:
+            found[f"{split}_path"] = str(part)
+    source = Source(path=path, tasks=columns, **found)
+    return Findings(source=source, tasks=tasks, notes=notes, left_out=left_out)
 
 
-def _parts(files: Sequence[Path]) -> dict[Split, Path]:
-    """Tables that are named by the splits, with one to train on; else none."""
-    found = {split_of_name(file.stem): file for file in files}
-    parts = {split: file for split, file in found.items() if split is not None}
-    return parts if 1 < len(parts) == len(files) and "train" in parts else {}
+def _there(path: str) -> Path:
+    """The path of files that are on this machine.
+
+    Raises:
+        MissingInputError: if there is nothing.
+    """
+    if path.startswith(HUB):
+        raise MissingInputError(
+            f"{path}: expected files on this machine; found the name of a dataset of the hub. Name a "
+            "folder where its save_to_disk has written it"
+        )
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise MissingInputError(f"{folder}: expected a folder or a table, found nothing")
+    return folder
+
+
+def _parts(folder: Path) -> tuple[dict[Split, Path], dict[str, str]]:
+    """The tables of a folder that are its splits, one to train on among them, and those left out.
+
+    A folder of files has parts only if all its tables are named by the splits.
+
+    Raises:
+        DataError: if there is none to train on in a saved dataset, or several for one split.
+    """
+    if is_table(folder):
+        return {}, {}
+    saved = [table.path for table in saved_datasets(folder).values()]
+    if len(saved) == 1:
+        return {"train": saved[0]}, {}
+    files = saved or tables(folder)
+    splits = [(split_of_name(file.stem), file) for file in files]
+    parts = {split: file for split, file in splits if split is not None}
+    others = [file.name for split, file in splits if split is None]
+    if "train" in parts and len(parts) + len(others) == len(files) > 1 and (saved or not others):
+        return parts, dict.fromkeys(others, "its name is that of no split")
+    if saved:
+        raise DataError(
+            f"{folder}: expected a part named train, and one at most for each other split; found "
+            f"{', '.join(file.name for file in files)}. Name one of them: {files[0]}"
+        )
+    return {}, {}
+
+
+def _unlabelled(part: Path, columns: Mapping[str, str]) -> str | None:
+    """Why a held-out part cannot be measured on, as the test split of a competition; else None."""
+    facts = look_at(open_table(part))
+    for column in columns.values():
+        if column not in facts:
+            return f"it has no column {column!r}"
+    if not any(facts[column].filled for column in columns.values()):
+        return f"it has nothing under {', '.join(columns.values())}"
+    return None
 
 
 def _refuse_unlike(files: Sequence[Path], found: dict[str, Any]) -> None:
@@ -134,6 +198,20 @@ def _refuse_unlike(files: Sequence[Path], found: dict[str, Any]) -> None:
                 )
 
 
+def _refuse_null(file: Path, found: dict[str, Any]) -> None:
+    """An option that may be left out takes these names, even quoted, for its being left out.
+
+    Raises:
+        DataError: naming the column.
+    """
+    for what in ("text", "split"):
+        if found[what] in _NULL:
+            raise DataError(
+                f"{file}:1: expected another name of the {what} column than {', '.join(_NULL)}, which "
+                f"mean nothing in a config; found {found[what]!r}. Rename it"
+            )
+
+
 def _look_into(
     file: Path,
     found: dict[str, Any],
@@ -142,6 +220,11 @@ def _look_into(
     notes: dict[str, str],
 ) -> None:
     table = open_table(file)
+    if len(table.columns) == 1:
+        notes[table.columns[0]] = (
+            "the only column; cells are separated by tabs in .tsv, by commas or semicolons in .csv"
+        )
+        return
     facts = look_at(table)
     sentences = text_column(table, facts)
     if table.column(("text", "sentence")) is None:
@@ -158,7 +241,8 @@ def _look_into(
                 "Name one table, or call them train, val and test"
             )
         else:
-            _add(_task_name(column, tasks), column, guess(facts[column]), columns, tasks, notes)
+            seen = guess(facts[column], column)
+            _add(_task_name(column, tasks), column, seen, columns, tasks, notes)
 
 
 def _add(
@@ -198,19 +282,20 @@ def config(findings: Findings, *, backbone: str, output: Path) -> str:
         output: its file, for the commands in it.
     """
     tokenize, unit = _tokenize(backbone)
+    source_path = str(findings.source.path)
     declared = {name: task_from_spec(fields) for name, fields in findings.tasks.items()}
     corpus, fraction, stratify = _try_out(findings, declared, tokenize)
     rows = max(corpus.counts["train"].values())
     batch = 32 if rows >= 500 else 16 if rows >= 100 else 8
     steps = math.ceil(len(corpus.splits["train"]) / batch)
     lines = [
-        f"# Written by `python -m lit_mtl init` from what was found in {findings.source.path}.",
-        f"#   python -m lit_mtl check-data --config {output}",
-        f"#   python -m lit_mtl fit --config {output}",
+        f"# Written by `python -m lit_mtl init` from what was found in {_one_line(source_path)}.",
+        *(f"#   {_one_line(command)}" for command in _next(output)),
         "seed_everything: 0",
         "data:",
         "  sources:",
         "    mine:",
+        *_left_out_lines(findings.left_out),
         *_source_lines(findings.source),
         f"  batch_size: {batch}",
         *_length_lines(corpus, unit),
@@ -258,9 +343,8 @@ def _try_out(
             )
             rare = _rare_label(corpus)
         if all(len(corpus.splits[split]) > 1 for split in SPLITS):
-            is_split = (
-                findings.source.split or findings.source.test_path or findings.source.val_path
-            )
+            source = findings.source
+            is_split = source.split or source.test_path or source.val_path
             return corpus, fraction, None if is_split else rare
         sentences = sum(len(corpus.splits[split]) for split in SPLITS)
     raise DataError(
@@ -285,12 +369,18 @@ def _rare_label(corpus: Corpus) -> str | None:
     return None
 
 
+def _left_out_lines(left_out: Mapping[str, str]) -> list[str]:
+    return [
+        f"      # {_one_line(name)}: not read, {_one_line(why)}" for name, why in left_out.items()
+    ]
+
+
 def _source_lines(source: Source) -> list[str]:
     lines = [f"      path: {_yaml(source.path)}", f"      tasks: {_yaml(source.tasks)}"]
     held_out = {"val_path": source.val_path, "test_path": source.test_path}
     lines += [f"      {name}: {_yaml(path)}" for name, path in held_out.items() if path is not None]
     if source.text is not None:
-        lines.append(f"      text: {_yaml(source.text)}  # the only column of sentences")
+        lines.append(f"      text: {_yaml(source.text)}  # the column of sentences")
     if source.split is not None:
         lines.append(f"      split: {_yaml(source.split)}  # names the split of each row")
     return lines
@@ -311,7 +401,7 @@ def _length_lines(corpus: Corpus, unit: str) -> list[str]:
 def _split_lines(corpus: Corpus, fraction: float, stratify: str | None) -> list[str]:
     sizes = ", ".join(f"{split} {len(corpus.splits[split]):,}" for split in SPLITS)
     lines = [
-        f"  # sentences: {sizes}",
+        f"  # sentences{'' if stratify is None else ', about'}: {sizes}",
         f"  val_fraction: {fraction}",
         f"  test_fraction: {fraction}",
     ]
@@ -372,10 +462,30 @@ def _plan_lines(rows: int) -> list[str]:
     return [f"# {rows:,} labelled training sentences are enough to train everything: no freezing"]
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes all text that any reader might take for something else, as jsonargparse does `1e3`."""
+
+
+_WORD = re.compile(r"[^\W\d][\w ./()-]*")
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if _WORD.fullmatch(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def _yaml(value: object) -> str:
     """A value on one line."""
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
+    text: str = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        width=10**6,
+        sort_keys=False,
+        allow_unicode=True,
     )
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -392,7 +502,9 @@ def parser(name: str) -> argparse.ArgumentParser:
         name: the command.
     """
     parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
-    parser.add_argument("path", help="a folder of <label>.txt files or tables, or a table")
+    parser.add_argument(
+        "path", help="a folder of <label>.txt files or tables, a table, or a saved dataset"
+    )
     parser.add_argument("--output", help="the config to write; default: named like the path")
     parser.add_argument(
         "--backbone",

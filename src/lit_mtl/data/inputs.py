@@ -1,10 +1,12 @@
 """Sentences to embed or to predict, with the columns that stand beside them, some rows at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
+
+import pyarrow as pa
 
 from lit_mtl.data.readers import file_lines, lines, refuse_missing
 from lit_mtl.data.tables import FORMATS, Cell, Table, open_table, sentence
@@ -61,6 +63,11 @@ class Input:
         table.text_column(self.text_column)
         return list(table.columns)
 
+    def arrow_only(self) -> Mapping[str, pa.DataType]:
+        """Columns of which only Arrow can hold the cells; see `Table`."""
+        table = self._table()
+        return {} if table is None else table.arrow_only
+
     def windows(self) -> Iterator[Window]:
         """All rows in their order.
 
@@ -90,7 +97,7 @@ class Input:
             return
         column = table.text_column(self.text_column)
         place = table.columns.index(column)
-        for record in table.read(table.columns):
+        for record in table.read_all():
             yield sentence(record._replace(cells=[record.cells[place]]), column), record.cells
 
     def _lines(self) -> Iterator[str]:

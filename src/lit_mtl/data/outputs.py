@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,11 @@ class RowWriter(ABC):
         file: to write bytes to.
         example: a row with all keys; its values have the types of all rows. Its lists of numbers are
             vectors, which are as long in all of them; other lists are of words, and may be empty.
+            A scalar of Arrow has the type of its column.
     """
+
+    holds_arrow: ClassVar[bool] = False
+    """Whether rows may have scalars of Arrow, of columns that only Arrow can hold."""
 
     def __init__(self, file: IO[bytes], example: Row) -> None:
         self.file = file
@@ -87,6 +91,8 @@ class CsvWriter(RowWriter):
 class ParquetWriter(RowWriter):
     """A row group for each `write`; what is nested becomes columns, but vectors stay lists."""
 
+    holds_arrow: ClassVar[bool] = True
+
     def __init__(self, file: IO[bytes], example: Row) -> None:
         super().__init__(file, example)
         flat = flattened(example, lists=False)
@@ -106,6 +112,8 @@ class ParquetWriter(RowWriter):
 
 class NumpyWriter(RowWriter):
     """The vectors alone, an array (rows, D) of float32; a row without one is NaN."""
+
+    holds_arrow: ClassVar[bool] = True  # of which it writes none
 
     _HEADER = 128
     """Bytes of a header, those of any number of rows."""
@@ -184,7 +192,7 @@ def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not isinstance(value, pa.Scalar):
             for key, part in value.items():
                 add(f"{name}.{key}" if name else str(key), part)
         elif lists and _is_vector(value):
@@ -206,6 +214,8 @@ def _is_vector(value: Any) -> bool:
 
 
 def _arrow_type(value: Any) -> pa.DataType:
+    if isinstance(value, pa.Scalar):
+        return value.type
     if isinstance(value, list):
         return pa.list_(pa.float32() if _is_vector(value) else pa.string())
     if isinstance(value, int):

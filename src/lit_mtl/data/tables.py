@@ -11,8 +11,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, time
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +45,8 @@ class Record(NamedTuple):
     Args:
         file: the file it stands in.
         number: that of the line it ends on, or of the row itself where there are no lines.
-        cells: those of the columns that were asked for.
+        cells: those of the columns that were asked for. From `Table.read_all`, those of the columns
+            in `Table.arrow_only` are Arrow's scalars.
     """
 
     file: Path
@@ -61,6 +65,12 @@ class Verbatim(str):
     __slots__ = ()
 
 
+class Foreign(Verbatim):
+    """An object, or a list with objects in it, as JSON: no target either, and only passed on."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table that was looked into.
@@ -68,7 +78,9 @@ class Table:
     Args:
         path: its file or folder.
         columns: names of the columns.
-        read: gives the rows with the cells of some columns.
+        read: gives the rows with the cells of some columns, which have to be text, numbers or lists.
+        read_foreign: the same with whatever the cells are. None: `read` refuses none for its kind.
+        arrow_only: columns of which only Arrow can hold the cells, such as bytes, with their types.
         files: the files that are read, if they are the user's own.
         version: names the content where there is no file of the user's own.
         is_label_folder: whether its targets are the names of text files.
@@ -77,9 +89,15 @@ class Table:
     path: Path
     columns: tuple[str, ...]
     read: Callable[[Sequence[str]], Iterator[Record]]
+    read_foreign: Callable[[Sequence[str]], Iterator[Record]] | None = None
+    arrow_only: Mapping[str, pa.DataType] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     version: str = ""
     is_label_folder: bool = False
+
+    def read_all(self) -> Iterator[Record]:
+        """The rows with all cells, to be looked at or passed on: no column is refused for its kind."""
+        return (self.read_foreign or self.read)(self.columns)
 
     def column(self, names: Sequence[str]) -> str | None:
         """The first of several names that a column has; None if there is none of them."""
@@ -158,14 +176,35 @@ def sentence(record: Record, column: str) -> str:
         DataError: if it is no text.
     """
     cell = record.cells[0]
-    if isinstance(cell, Verbatim):
-        raise DataError(f"{record.where}: expected a sentence under {column!r}; found {cell}")
+    if isinstance(cell, Verbatim | pa.Scalar):
+        found = cell.type if isinstance(cell, pa.Scalar) else cell
+        raise DataError(f"{record.where}: expected a sentence under {column!r}; found {found}")
     return (cell or "").strip()
 
 
 def _open_csv(path: Path) -> Table:
-    """Quotes are those of RFC 4180."""
-    return _open_separated(path, _csv_cells)
+    """Quotes are those of RFC 4180; cells are separated as `_separator` says."""
+    table = _open_separated(path, partial(_csv_cells, separator=_separator(path)))
+    if table.columns[0].lower().startswith("sep="):
+        raise DataError(
+            f"{path}:1: expected a header line; found {table.columns[0]!r}, which only Excel "
+            "understands. Remove the line"
+        )
+    return table
+
+
+def _separator(path: Path) -> str:
+    """A comma; a semicolon where commas make no columns of the header, and semicolons do.
+
+    So no file with two columns between commas is ever read otherwise, whatever stands in its rows.
+    """
+    with suppress(DataError):  # '"text";"label"' is not well-formed between commas
+        if len(_header(_csv_cells(path, separator=","))) != 1:
+            return ","
+    with suppress(DataError):
+        if len(_header(_csv_cells(path, separator=";"))) > 1:
+            return ";"
+    return ","  # what is wrong is said where the file is read
 
 
 def _open_tsv(path: Path) -> Table:
@@ -173,20 +212,32 @@ def _open_tsv(path: Path) -> Table:
     return _open_separated(path, _tsv_cells)
 
 
-def _open_separated(path: Path, split: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Table:
-    """A table with a header line, of which each other line has as many cells."""
+_Rows = Iterator[tuple[int, list[str]]]
+"""The cells of each line, and the line's number."""
 
-    def filled() -> Iterator[tuple[int, list[str]]]:
-        return ((n, row) for n, row in split(path) if any(cell.strip() for cell in row))
 
-    _, header = next(filled(), (0, []))
+def _filled(rows: _Rows) -> _Rows:
+    return ((number, row) for number, row in rows if any(cell.strip() for cell in row))
+
+
+def _header(rows: _Rows) -> list[str]:
+    return next(_filled(rows), (0, []))[1]
+
+
+def _open_separated(path: Path, split: Callable[[Path], _Rows]) -> Table:
+    """A table with a header line, of which each other line has as many cells.
+
+    A column without a name, as of an index or of commas at the ends of lines, is called `column 3` by
+    its place.
+    """
+    header = _header(split(path))
     if not header:
         raise DataError(f"{path}:1: expected a header line; found an empty file")
-    columns = tuple(name.strip() for name in header)
+    columns = tuple(name.strip() or f"column {place}" for place, name in enumerate(header, start=1))
 
     def read(wanted: Sequence[str]) -> Iterator[Record]:
         places = [columns.index(name) for name in wanted]
-        rows = filled()
+        rows = _filled(split(path))
         next(rows)
         for number, row in rows:
             if len(row) != len(columns):
@@ -199,15 +250,15 @@ def _open_separated(path: Path, split: Callable[[Path], Iterator[tuple[int, list
     return Table(path=path, columns=columns, read=read, files=(path,))
 
 
-def _tsv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _tsv_cells(path: Path) -> _Rows:
     for number, line in file_lines(path):
         yield number, line.split("\t")
 
 
-def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_cells(path: Path, separator: str) -> _Rows:
     csv.field_size_limit(LONGEST_LINE)  # Python's own is 131,072 characters
     lines = (line for _, text in file_blocks(path) for line in io.StringIO(text, newline=""))
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         for cells in reader:
             yield reader.line_num, cells
@@ -231,12 +282,19 @@ def _open_json_lines(path: Path) -> Table:
     if empty:
         raise DataError(f"{path}:1: expected one JSON object a line; found an empty file")
 
-    def read(wanted: Sequence[str]) -> Iterator[Record]:
+    def read(wanted: Sequence[str], *, foreign: bool = False) -> Iterator[Record]:
         for number, row in rows():
             where = f"{path}:{number}"
-            yield Record(path, number, [_cell(row.get(name), where, name) for name in wanted])
+            cells = [_cell(row.get(name), where, name, foreign=foreign) for name in wanted]
+            yield Record(path, number, cells)
 
-    return Table(path=path, columns=tuple(columns), read=read, files=(path,))
+    return Table(
+        path=path,
+        columns=tuple(columns),
+        read=read,
+        read_foreign=partial(read, foreign=True),
+        files=(path,),
+    )
 
 
 class _RepeatedKeysError(ValueError):
@@ -290,19 +348,26 @@ _DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 def _open_parquet(path: Path) -> Table:
     refuse_missing(path)
     try:
-        columns = tuple(parquet.read_schema(path).names)
+        schema = parquet.read_schema(path)
     except _DAMAGED as error:
         raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
-    def read(wanted: Sequence[str]) -> Iterator[Record]:
+    def read(wanted: Sequence[str], *, foreign: bool = False) -> Iterator[Record]:
         try:
             with parquet.ParquetFile(path) as file:
                 batches = file.iter_batches(batch_size=_ARROW_ROWS, columns=list(wanted))
-                yield from _arrow_records(path, batches, wanted)
+                yield from _arrow_records(path, batches, wanted, foreign=foreign)
         except _DAMAGED as error:
             raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
-    return Table(path=path, columns=columns, read=read, files=(path,))
+    return Table(
+        path=path,
+        columns=tuple(schema.names),
+        read=read,
+        read_foreign=partial(read, foreign=True),
+        arrow_only=_arrow_only(schema),
+        files=(path,),
+    )
 
 
 _ARROW_ROWS = 10_000
@@ -366,16 +431,18 @@ def _open_saved_dataset(path: Path) -> Table:
 def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
     """A Hugging Face dataset as a table; `path` stands for it in messages."""
 
-    def read(wanted: Sequence[str]) -> Iterator[Record]:
+    def read(wanted: Sequence[str], *, foreign: bool = False) -> Iterator[Record]:
         chosen = dataset.select_columns(list(dict.fromkeys(wanted))).with_format("arrow")
         classes = {name: _class_names(feature) for name, feature in chosen.features.items()}
         batches = chosen.iter(batch_size=_ARROW_ROWS)
-        yield from _arrow_records(path, batches, wanted, classes=classes)
+        yield from _arrow_records(path, batches, wanted, classes=classes, foreign=foreign)
 
     return Table(
         path=path,
         columns=tuple(dataset.column_names),
         read=read,
+        read_foreign=partial(read, foreign=True),
+        arrow_only=_arrow_only(dataset.features.arrow_schema),
         version=dataset._fingerprint,
     )
 
@@ -386,18 +453,83 @@ def _arrow_records(
     wanted: Sequence[str],
     *,
     classes: Mapping[str, Sequence[str]] | None = None,
+    foreign: bool,
 ) -> Iterator[Record]:
     """Rows of Arrow batches, counted from 1; `classes` has the names of numbered classes."""
     number = 0
     names = [(classes or {}).get(name, ()) for name in wanted]
+
+    def cell(value: Any, name: str, known: Sequence[str]) -> Any:
+        where = f"{path}:{number}"
+        if isinstance(value, pa.Scalar):
+            return _arrow_cell(value, where, name, foreign=foreign)
+        return _cell(_named(value, known, where), where, name, foreign=foreign)
+
     for batch in batches:
-        columns = [batch.column(name).to_pylist() for name in wanted]
+        columns = [_values(batch.column(name)) for name in wanted]
         for values in zip(*columns, strict=True):
             number += 1
-            where = f"{path}:{number}"
-            row = zip(wanted, values, names, strict=True)
-            cells = [_cell(_named(v, known, where), where, name) for name, v, known in row]
-            yield Record(path, number, cells)
+            yield Record(path, number, list(map(cell, values, wanted, names)))
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> Sequence[Any]:
+    """Python's values, and Arrow's where only Arrow has such."""
+    kind = _stored(column.type)
+    stored = column if kind == column.type else column.cast(kind)
+    return stored.to_pylist() if _is_plain(kind) else list(stored)
+
+
+def _arrow_cell(value: pa.Scalar, where: str, name: str, *, foreign: bool) -> pa.Scalar | None:
+    if not value.is_valid:
+        return None
+    if not foreign:
+        raise DataError(
+            f"{where}: expected text, a number or a list under {name!r}; found {value.type}"
+        )
+    return value
+
+
+def _arrow_only(schema: pa.Schema) -> dict[str, pa.DataType]:
+    stored = {each.name: _stored(each.type) for each in schema}
+    return {name: kind for name, kind in stored.items() if not _is_plain(kind)}
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """What an extension of Arrow's types, such as an array of two dimensions, is stored as."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether JSON or text can hold all values of an Arrow type as they are."""
+    if pa.types.is_dictionary(kind) or any(is_list(kind) for is_list in _LISTS):
+        return _is_plain(kind.value_type)
+    if pa.types.is_struct(kind):
+        return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+    # Python's times have no nanoseconds
+    return any(is_kind(kind) for is_kind in _PLAIN) and kind != pa.time64("ns")
+
+
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
+_PLAIN = (
+    pa.types.is_null,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+)
 
 
 def _class_names(feature: Any) -> Sequence[str]:
@@ -421,26 +553,45 @@ def _named(value: Any, names: Sequence[str], where: str) -> Any:
     return names[value] if value >= 0 else None
 
 
-def _cell(value: Any, where: str, name: str) -> Cell:
+def _cell(value: Any, where: str, name: str, *, foreign: bool) -> Cell:
+    """A value as a cell; `foreign` says whether it may also be an object."""
     if value is None or isinstance(value, Verbatim):
         return value
     if isinstance(value, str):
-        if found := _UNREADABLE.search(value):
-            raise DataError(f"{where}: expected text; found the character {found.group()!r}")
-        return value
+        return _text(value, where, name)
+    if isinstance(value, bool | float | int | Decimal):
+        return _number(value)
+    if isinstance(value, date | time):
+        return value.isoformat()  # as it would stand in a CSV file
+    if isinstance(value, list):
+        parts = [_cell(part, where, name, foreign=foreign) for part in value]
+        kind = Foreign if any(isinstance(part, Foreign) for part in parts) else Verbatim
+        return kind(f"[{', '.join(map(_as_json, parts))}]")
+    if foreign and isinstance(value, dict):
+        keys = [_as_json(_text(key, where, name)) for key in value]
+        parts = [_cell(part, where, name, foreign=True) for part in value.values()]
+        pairs = zip(keys, map(_as_json, parts), strict=True)
+        return Foreign(f"{{{', '.join(f'{key}: {part}' for key, part in pairs)}}}")
+    raise DataError(
+        f"{where}: expected text, a number or a list under {name!r}; found {_short(repr(value))}"
+    )
+
+
+def _text(value: str, where: str, name: str) -> str:
+    if found := _UNREADABLE.search(value):
+        raise DataError(
+            f"{where}: expected text under {name!r}; found the character {found.group()!r}"
+        )
+    return value
+
+
+def _number(value: bool | float | int | Decimal) -> Verbatim | None:
     if isinstance(value, bool):
         return Verbatim(str(value).lower())
     if isinstance(value, float):
         # pandas and others write a missing number so
         return None if math.isnan(value) else Verbatim(json.dumps(value))
-    if isinstance(value, int | Decimal):
-        return Verbatim(value)
-    if isinstance(value, list):
-        cells = (_cell(part, where, name) for part in value)
-        return Verbatim(f"[{', '.join(map(_as_json, cells))}]")
-    raise DataError(
-        f"{where}: expected text, a number or a list under {name!r}; found {_short(repr(value))}"
-    )
+    return Verbatim(value)
 
 
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")
