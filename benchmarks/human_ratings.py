@@ -345,7 +345,7 @@ def _difference(own: Sequence[Run], others: Sequence[Run], people: dict[int, Run
     mean = difference(np.ones(rows, dtype=np.int64))
     intervals = bootstrap(
         lambda chosen: {"difference": difference(np.bincount(chosen, minlength=rows))},
-        rows=rows,
+        strata=[rows],
         resamples=1000,
     )
     if not intervals:  # too few sentences

@@ -11,6 +11,7 @@ from lit_mtl.data.batching import evaluation_batches
 from lit_mtl.evaluation import (
     SplitOutputs,
     TaskResult,
+    bootstrap,
     confidence_intervals,
     measure,
     scalars,
@@ -24,7 +25,7 @@ from lit_mtl.tasks import (
     Regression,
     RegressionWithSpread,
 )
-from lit_mtl.tasks.base import Task
+from lit_mtl.tasks.base import Metrics, Task
 from tests.processes import context, ended
 
 LABEL = Classification(labels=("a", "b"))
@@ -184,3 +185,18 @@ def test_what_has_no_metrics_has_no_intervals() -> None:
     assert confidence_intervals(task, output, target)
     output[7] = torch.nan
     assert confidence_intervals(task, output, target) == {}
+
+
+def test_a_resample_draws_from_each_stratum_as_many_rows_as_it_has() -> None:
+    seen: list[torch.Tensor] = []
+
+    def counted(chosen: torch.Tensor) -> Metrics:
+        seen.append(chosen)
+        return {"rows": float(len(chosen))}
+
+    assert bootstrap(counted, strata=[3, 50, 7], resamples=20) == {"rows": (60.0, 60.0)}
+    for chosen in seen:
+        parts = torch.bucketize(chosen, torch.tensor([3, 53]), right=True)
+        assert parts.bincount().tolist() == [3, 50, 7]
+    assert len(torch.cat(seen).unique()) == 60, "each row can be drawn"
+    assert bootstrap(counted, strata=[20, 29], resamples=20) == {}

@@ -11,6 +11,7 @@ PACKAGE = ROOT / "src" / "lit_mtl"
 
 FLOORS = {
     "command_table": 0,
+    "confusion": 0,
     "errors": 0,
     "log_moments": 0,
     "ranks": 0,

@@ -146,6 +146,16 @@ def test_a_figure_is_the_mean_over_folds_and_seeds() -> None:
     assert found.variants["one"].rows == 100
 
 
+def test_each_draw_has_of_each_fold_as_many_rows_as_it_has() -> None:
+    """Within a fold all rows are alike, so that a draw can move a mean only by leaving one out."""
+    right, wrong = torch.ones(80, dtype=torch.bool), torch.zeros(80, dtype=torch.bool)
+    one = [[classified(right[:2])], [classified(wrong, 2)]]
+    other = [[classified(wrong[:2])], [classified(wrong, 2)]]
+    found = compare({"one": one, "other": other}, resamples=100)
+    assert found.variants["one"].interval == (0.5, 0.5)
+    assert found.differences["other"].interval == (0.5, 0.5)
+
+
 def test_few_rows_have_no_interval() -> None:
     one, other = scored(0.3, 0), scored(0.5, 1)
     found = difference([one.of(one.keys[:49])], [other])

@@ -8,7 +8,8 @@ Shapes: B rows of a batch, R rows of a split, O outputs of a head, S the shape o
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -95,31 +96,38 @@ def confidence_intervals(
         return {}
     return bootstrap(
         lambda chosen: task.metrics(output[chosen], target[chosen]),
-        rows=len(target),
+        strata=[len(target)],
         resamples=resamples,
     )
 
 
 def bootstrap(
-    statistics: Callable[[Tensor], Metrics], *, rows: int, resamples: int
+    statistics: Callable[[Tensor], Metrics], *, strata: Sequence[int], resamples: int
 ) -> dict[str, tuple[float, float]]:
     """The middle 95 % of statistics over bootstrap resamples of rows (Efron 1979).
 
     Args:
         statistics: from row numbers, (R,), to each statistic of these rows.
-        rows: number of rows, R.
+        strata: rows of each stratum, one behind the other, R in all. Each resample draws as many from
+            each. One of all rows where their number in a part is itself a matter of luck.
         resamples: how often R rows are drawn with replacement.
 
     Returns:
         Name of the statistic to both ends; without those that a resample does not define, and with
         none at all below `LEAST_ROWS` rows.
     """
-    if rows < LEAST_ROWS:
+    if sum(strata) < LEAST_ROWS:
         return {}
     generator = torch.Generator().manual_seed(0)
+    starts = [0, *accumulate(strata)]
     drawn: dict[str, list[float]] = {}
     for _ in range(resamples):
-        chosen = torch.randint(rows, (rows,), generator=generator)
+        chosen = torch.cat(
+            [
+                torch.randint(start, end, (end - start,), generator=generator)
+                for start, end in pairwise(starts)
+            ]
+        )
         for name, value in statistics(chosen).items():
             if value is not None and math.isfinite(value):
                 drawn.setdefault(name, []).append(value)

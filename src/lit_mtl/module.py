@@ -62,11 +62,20 @@ class Shared(NamedTuple):
 
     Args:
         embedding: sentence embeddings, (B, D).
-        losses: each task's loss, without its weight.
+        losses: each task's loss, without its weight; 0 where no row is labelled.
+        counts: labelled rows of each task, as their mean over all devices.
     """
 
     embedding: Tensor
     losses: dict[str, Tensor]
+    counts: dict[str, Tensor]
+
+    def known(self) -> dict[str, Tensor]:
+        """The losses to be shown: no number where no row is labelled. It does not ask the device."""
+        return {
+            name: torch.where(self.counts[name] > 0, loss.detach(), torch.nan)
+            for name, loss in self.losses.items()
+        }
 
 
 class Regularizer(NamedTuple):
@@ -252,7 +261,7 @@ class MultiTaskModule(LightningModule):
         losses = {
             name: self._task_loss(name, heads[name], batch, count) for name, count in counts.items()
         }
-        self.shared = Shared(embedding, losses)
+        self.shared = Shared(embedding, losses, counts)
         loss, shared_weights = self._balanced(losses, counts, embedding)
         terms = {
             name: self._row_mean(term.row_loss(embedding, batch["row_id"]))
@@ -261,7 +270,7 @@ class MultiTaskModule(LightningModule):
         for name, value in terms.items():
             loss = loss + self.regularizers[name].weight * value
         if logs_now(self.trainer, batch_idx):
-            self._log_step(batch, loss, _known(losses, counts), terms, shared_weights)
+            self._log_step(batch, loss, self.shared.known(), terms, shared_weights)
         # with nothing to train there is nothing to go back through, but Lightning wants to
         return loss if loss.requires_grad else loss.detach().requires_grad_()
 
@@ -283,9 +292,9 @@ class MultiTaskModule(LightningModule):
     def on_after_backward(self) -> None:
         """Let go of the step's graph."""
         assert self.shared is not None, "there was a step"
-        embedding, losses = self.shared
+        embedding, losses, counts = self.shared
         detached = {name: loss.detach() for name, loss in losses.items()}
-        self.shared = Shared(embedding.detach(), detached)
+        self.shared = Shared(embedding.detach(), detached, counts)
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new collection of outputs."""
@@ -538,11 +547,6 @@ class MultiTaskModule(LightningModule):
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)
-
-
-def _known(losses: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The losses of the tasks, no number where no row is labelled; without asking the device."""
-    return {name: torch.where(counts[name] > 0, loss, torch.nan) for name, loss in losses.items()}
 
 
 def _refuse_change(key: str, old: object, new: object) -> None:

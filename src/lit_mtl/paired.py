@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, Self
@@ -151,7 +152,8 @@ def compare(
 
     The figure of a variant is the mean over folds and seeds of what each run has on its own rows. Rows
     of several models are not pooled: their outputs need not have one scale (Forman & Scholz 2010).
-    Each resample draws sentences once, for all variants and seeds.
+    Each resample draws sentences once, for all variants and seeds, and of each fold as many as it has: a
+    mean over folds is one over the same folds in each draw, and none of them is left with few rows.
 
     Args:
         runs: variant to its runs, by fold and seed: F times K.
@@ -165,23 +167,23 @@ def compare(
         _joined([run for by_fold in runs.values() for run in by_fold[number]])
         for number in range(len(runs[names[0]]))
     ]
-    starts = torch.tensor([0, *(len(fold[0].keys) for fold in folds)]).cumsum(0).tolist()
+    sizes = [len(fold[0].keys) for fold in folds]
 
     def figures(chosen: Tensor) -> dict[str, list[float]]:
-        """Each variant and each difference on rows of all folds together: a figure a seed."""
+        """Each variant and each difference on rows of all folds, one behind the other: a figure a seed."""
         measured = []
-        for fold, start, end in zip(folds, starts[:-1], starts[1:], strict=True):
-            part = chosen[(chosen >= start) & (chosen < end)] - start
-            measured.append([run.primary(part) for run in fold])
+        for fold, part, end in zip(folds, chosen.split(sizes), accumulate(sizes), strict=True):
+            own = part - (end - len(part))
+            measured.append([run.primary(own) for run in fold])
         by_variant = torch.tensor(measured, dtype=torch.float64).mean(dim=0).view(len(names), -1)
         values = dict(zip(names, by_variant, strict=True))
         values |= {_LESS + name: values[names[0]] - values[name] for name in names[1:]}
         return {name: each.tolist() for name, each in values.items()}
 
-    rows = starts[-1]
+    rows = sum(sizes)
     intervals = bootstrap(
         lambda chosen: {name: fmean(values) for name, values in figures(chosen).items()},
-        rows=rows,
+        strata=sizes,
         resamples=resamples,
     )
     found = {

@@ -64,13 +64,36 @@ class Norms(Callback):
         self.found.append(float(get_total_norm(gradients)))
 
 
-def fit(folder: Path, backbone: Path, *callbacks: Callback, **options: Any) -> MultiTaskModule:
+def fit(
+    folder: Path,
+    backbone: Path,
+    *callbacks: Callback,
+    data: dict[str, Any] | None = None,
+    **options: Any,
+) -> MultiTaskModule:
     """An epoch of two steps and more on the example sentences, without the command line."""
     logger = TensorBoardLogger(str(folder), name="", version="run", default_hp_metric=False)
     module = MultiTaskModule(str(backbone), lr=1e-3)
     settings = {"max_epochs": 1, "log_every_n_steps": 1, "logger": logger, **options}
-    trainer(folder, *callbacks, **settings).fit(module, datamodule=example_data(backbone))
+    datamodule = example_data(backbone, **(data or {}))
+    trainer(folder, *callbacks, **settings).fit(module, datamodule=datamodule)
     return module
+
+
+def test_a_weighted_loss_is_no_number_where_the_loss_is_none(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """Steps of one sentence, which one of two tasks has labelled; the tasks' weights are 1."""
+    table = tmp_path / "films.csv"
+    rows = [f"film {n},{n % 4}," if n % 2 else f"film {n},,{'ab'[n // 2 % 2]}" for n in range(40)]
+    table.write_text("\n".join(["text,score,sentiment", *rows]), encoding="utf-8")
+    data = {"path": table, "batch_size": 1}
+    fit(tmp_path, tiny_bert, Dashboards(), data=data, limit_val_batches=0)
+    scalars = scalars_of(tmp_path / "run")
+    for task in ("sentiment", "score"):
+        losses = scalars[f"train/{task}/loss"]
+        assert {math.isnan(value) for _, value in losses} == {True, False}
+        assert scalars[f"train/{task}/weighted_loss"] == losses
 
 
 def test_a_run_is_the_same_to_the_bit_with_and_without(

@@ -69,6 +69,13 @@ def test_a_figure_of_a_thousand_classes_is_bounded() -> None:
     assert max(image.shape) <= 700
 
 
+def test_of_many_classes_the_most_confused_ones_are_drawn() -> None:
+    right = np.eye(MOST_CLASSES + 10, dtype=int)
+    wrong = right.copy()
+    wrong[-1, -2] = 9
+    assert not np.array_equal(confusion(right.tolist()), confusion(wrong.tolist()))
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_single_row_has_figures(value: float) -> None:
     assert scatter(value).any()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lit_mtl.callbacks.kept_rows import ROWS_FILE
+from lit_mtl.data.splits import position_of
 from tests.conftest import EXAMPLE_FILES, Run, many_sentences
 from tests.processes import LIMIT, ended, send, start, wait_for
 
@@ -112,6 +113,23 @@ def test_what_cannot_be_compared_is_refused_before_anything_trains(
     ):
         assert lit_mtl("compare", *fit_arguments, *words) == 2, words
         assert message in capsys.readouterr().err, words
+    assert not Path("lightning_logs").exists()
+
+
+def test_a_fold_without_a_target_of_a_task_is_refused_before_anything_trains(
+    fit_arguments: list[str], lit_mtl: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All have a label; a score have only the sentences of two thirds by hash."""
+    rows = [
+        f"{text},{'ab'[n % 2]},{n % 4 if position_of(text) >= 1 / 3 else ''}"
+        for n, text in enumerate(f"sentence {n}" for n in range(90))
+    ]
+    Path("films.csv").write_text("\n".join(["text,sentiment,score", *rows]) + "\n")
+    words = ["compare", *fit_arguments, "--data.path=films.csv", "--data.test_fraction=0.1"]
+    assert lit_mtl(*words, "--folds", "3") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The test split of fold 0 of 3, counted from 0, has no sentence" in said
+    assert "'score'" in said
     assert not Path("lightning_logs").exists()
 
 

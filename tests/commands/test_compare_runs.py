@@ -175,6 +175,25 @@ def test_the_time_left_is_that_of_runs_of_the_same_kind(tmp_path: Path) -> None:
     assert time_left(runs) == 220.0
 
 
+def test_the_time_left_counts_what_a_process_takes_beside_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over several processes, where a run goes on after a stop."""
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nsleep 0.5\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    run, other = (run_in(tmp_path / name, "together") for name in ("run", "other"))
+    for _ in range(2):
+        with pytest.raises(LitMTLError, match="failed"):
+            run.finish(threading.Event())
+    finish(run, 0.25)
+    assert run.seconds == 0.25
+    left = time_left([run, other])
+    assert left is not None
+    assert 1.0 <= left < 60
+
+
 def test_rows_are_sorted_by_variant_fold_and_seed(settings: Settings, tmp_path: Path) -> None:
     runs = plan(settings, folds=2, seeds=[0, 1])
     runs = [

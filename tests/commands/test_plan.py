@@ -1,15 +1,27 @@
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lit_mtl.commands.plan import end_of, gradual_plan, rate_table, stage_table
+from lit_mtl.callbacks.staged_freezing import steps_an_epoch
+from lit_mtl.commands.plan import (
+    end_of,
+    expected_steps,
+    gradual_plan,
+    rate_table,
+    stage_table,
+)
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_sets
 from lit_mtl.optim.param_groups import Rates
 from lit_mtl.tasks import Classification, Regression
-from tests.conftest import Run
+from tests.conftest import Run, example_data
 from tests.model.families import LAYERS, family_config
+from tests.test_module import trainer
 
 STAGES = [
     Stage(name="probe", freeze=("backbone",), until_epoch=1, loss_weights={"score": 0.0}),
@@ -77,11 +89,58 @@ def test_the_command_refuses_a_plan_as_fit_would(
         ("[{name: a, freeze: [heads.mood]}]", "'heads.mood' selects nothing. There are backbone,"),
         ("[{name: a}, {name: b}]", "Stage 'a': expected exactly one of until_epoch"),
         ("[{name: a, until_epoch: 1}]", "Stage 'a': the last stage ends with the training"),
+        (
+            "[{name: a, until_step: 100}, {name: b, until_epoch: 1}, {name: c}]",
+            "Stage 'b': ends at step 5, not behind step 100, where Stage 'a' ends; an epoch has 5",
+        ),
     ):
         for command in ("plan", "fit"):
             capsys.readouterr()
             assert lit_mtl(command, *fit_arguments, f"--freezing.stages={stages}") == 2
             assert message in capsys.readouterr().err
+
+
+def test_the_command_warns_as_fit_would(lit_mtl: Run, fit_arguments: list[str]) -> None:
+    stages = "[{name: a, freeze: [backbone.layers], until_epoch: 2}, {name: b}]"
+    for command in ("plan", "fit"):
+        with pytest.warns() as caught:
+            assert lit_mtl(command, *fit_arguments, f"--freezing.stages={stages}") == 0
+        said = " ".join(str(warning.message) for warning in caught)
+        assert "The training ends at step 10, before these stages begin: 'b'" in said, command
+        assert "Stage 'a': embeddings trains below a frozen part" in said, command
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"limit_train_batches": 3},
+        {"limit_train_batches": 100},
+        {"limit_train_batches": 0.5, "accumulate_grad_batches": 2},
+        {"accumulate_grad_batches": 3},
+        {"max_steps": 7},
+        {"max_epochs": -1, "max_steps": 12},
+        {"fast_dev_run": True},
+    ],
+    ids=str,
+)
+def test_the_expected_steps_are_those_of_a_fit(
+    options: dict[str, Any], tiny_bert: Path, tmp_path: Path
+) -> None:
+    class Steps(Callback):
+        found: tuple[int, float]
+
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            self.found = steps_an_epoch(trainer), trainer.estimated_stepping_batches
+            trainer.should_stop = True
+
+    steps, settings = Steps(), {"max_epochs": 2, "limit_val_batches": 0, **options}
+    training = trainer(tmp_path, steps, **settings)
+    training.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
+    data = example_data(tiny_bert)
+    data.prepare_data()
+    data.setup("fit")
+    assert expected_steps(trainer(tmp_path, **settings), data) == steps.found
 
 
 def test_ends_in_words() -> None:

@@ -2,6 +2,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lit_mtl.calibration import Calibration
@@ -28,6 +29,19 @@ def test_confusion_is_shown_by_name() -> None:
     lines = confusion_table("s, test", Classification(labels=("a", "b")), RESULT).splitlines()
     assert [line.split()[-2:] for line in lines[2:]] == [["1", "1"], ["0", "2"]]
     assert [line.split()[:2] for line in lines[2:]] == [["truly", "a"], ["truly", "b"]]
+
+
+def test_of_many_labels_the_most_confused_are_shown_and_the_others_counted() -> None:
+    task = Classification(labels=tuple(f"label_{n}" for n in range(200)))
+    counts = np.eye(200, dtype=int)
+    counts[150, 199] = 5
+    result = {**RESULT, "confusion_matrix": counts.tolist()}
+    lines = confusion_table("s, test", task, result).splitlines()
+    rows = {line.split()[1]: line.split()[2:] for line in lines[2:-1]}
+    assert len(rows) == 12
+    assert rows["label_150"][-2:] == ["1", "5"]
+    assert rows["label_199"][-2:] == ["0", "1"]
+    assert lines[-1] == "the 12 most confused of 200 classes"
 
 
 def test_the_file_holds_everything_and_null_for_what_is_undefined(

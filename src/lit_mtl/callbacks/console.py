@@ -74,7 +74,7 @@ class ConsoleReport(Callback):
         """Draw where the training is, with each task's last loss."""
         shared = pl_module.shared if isinstance(pl_module, MultiTaskModule) else None
         if shared is not None and self._due():
-            shown = ", ".join(f"{name} {loss:.3f}" for name, loss in shared.losses.items())
+            shown = ", ".join(f"{name} {loss:.3f}" for name, loss in shared.known().items())
             self._draw(f"{self._place(trainer)}; loss: {shown}")
 
     @rank_zero_only

@@ -107,13 +107,12 @@ class Dashboards(Callback):
         module = _module(pl_module)
         if writer is None or module.shared is None or not self._is_due(trainer):
             return
-        (embedding, losses), weights = module.shared, _weights(module)
+        shared, weights = module.shared, _weights(module)
         step = _step(trainer)
-        for name, value in losses.items():
-            writer.add_scalar(
-                f"train/{name}/weighted_loss", float(value.detach()) * weights[name], step
-            )
-        for (one, other), cosine in task_cosines(losses, embedding, weights=weights).items():
+        for name, value in shared.known().items():
+            writer.add_scalar(f"train/{name}/weighted_loss", float(value) * weights[name], step)
+        cosines = task_cosines(shared.losses, shared.embedding, weights=weights)
+        for (one, other), cosine in cosines.items():
             writer.add_scalar(f"gradient_cosine/{one}-{other}", cosine, step)
 
     def on_before_optimizer_step(

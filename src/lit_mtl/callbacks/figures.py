@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lit_mtl.callbacks.split_rows import wilson
+from lit_mtl.confusion import left_out, most_confused
 
 Image = NDArray[np.uint8]
 """Height, width, and red, green and blue."""
@@ -22,7 +23,7 @@ Point = tuple[float, float, int]
 """Stated and observed frequency, and the number of statements."""
 
 MOST_CLASSES = 40
-"""Classes of a confusion matrix: of more only the first ones are drawn."""
+"""Classes of a confusion matrix: of more only the most confused ones are drawn."""
 
 _COUNTED = 12
 """Up to so many classes the matrix has its numbers written in it."""
@@ -33,10 +34,16 @@ _BLUE, _ORANGE = "#1f77b4", "#e6550d"
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Image:
-    """Share of each true class (row) that is predicted as each class (column), with the counts."""
-    table = np.array(counts, dtype=np.float64)[:MOST_CLASSES, :MOST_CLASSES]
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    shown = [clipped(name) for name in names[:MOST_CLASSES]]
+    """Share of each true class (row) that is predicted as each class (column), with the counts.
+
+    The share is one of all rows of the class, also where not all classes are drawn.
+    """
+    chosen = most_confused(counts, most=MOST_CLASSES)
+    every = np.array(counts, dtype=np.float64)
+    table = every[np.ix_(chosen, chosen)]
+    share = table / np.maximum(every.sum(axis=1)[chosen, None], 1)
+    shown = [clipped(names[place]) for place in chosen]
+    title = "\n".join(filter(None, (title, left_out(len(chosen), len(names)))))
     side = min(7.0, 3.2 + 0.3 * len(shown))
 
     def draw(axes: Axes) -> None:

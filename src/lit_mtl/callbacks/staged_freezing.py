@@ -97,17 +97,9 @@ class StagedFreezing(Callback):
         if not self.stages:
             return
         network = network_of(pl_module)
-        _refuse_reentrant_checkpointing(network)
+        self._frozen = checked_sets(self.stages, network)
         places = network.places()
-        self._frozen = frozen_sets(self.stages, places=places, tasks=list(network.tasks))
         self._prefixes = [frozen_prefix(frozen, places) for frozen in self._frozen]
-        for stage, frozen in zip(self.stages, self._frozen, strict=True):
-            if part := hole(frozen, places):
-                rank_zero_warn(
-                    f"{stage}: {part} trains below a frozen part of the backbone, so backward runs "
-                    "through that as well. Freeze backbone.embeddings and the layers from the "
-                    "bottom up to save its time"
-                )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the current stage: the first one, or that of the checkpoint.
@@ -118,12 +110,7 @@ class StagedFreezing(Callback):
         if not self.stages:
             return
         total = trainer.estimated_stepping_batches
-        late = starved(self.stages, steps_an_epoch=steps_an_epoch(trainer), total_steps=total)
-        if late:
-            rank_zero_warn(
-                f"The training ends at step {total:g}, before these stages begin: "
-                f"{', '.join(repr(stage.name) for stage in late)}"
-            )
+        check_ends(self.stages, steps_an_epoch=steps_an_epoch(trainer), total_steps=total)
         self._apply(trainer, pl_module)
 
     def on_train_batch_start(
@@ -247,6 +234,51 @@ class StagedFreezing(Callback):
             if thawed & set(group["param_names"]):
                 course.thaw_step = scheduler.last_epoch
                 course.warmup_steps = self.stage.warmup_steps
+
+
+def checked_sets(stages: Sequence[Stage], network: MultiTaskModel) -> list[set[str]]:
+    """Check a plan against a network, and warn of a stage that takes time for nothing.
+
+    Args:
+        stages: the plan.
+        network: what it freezes.
+
+    Returns:
+        The names of the frozen parameters of each stage.
+
+    Raises:
+        ConfigError: naming the stage and what is wrong with it.
+    """
+    _refuse_reentrant_checkpointing(network)
+    places = network.places()
+    sets = frozen_sets(stages, places=places, tasks=list(network.tasks))
+    for stage, frozen in zip(stages, sets, strict=True):
+        if part := hole(frozen, places):
+            rank_zero_warn(
+                f"{stage}: {part} trains below a frozen part of the backbone, so backward runs "
+                "through that as well. Freeze backbone.embeddings and the layers from the "
+                "bottom up to save its time"
+            )
+    return sets
+
+
+def check_ends(stages: Sequence[Stage], *, steps_an_epoch: int, total_steps: float) -> None:
+    """Check a plan against the length of a training, and warn of stages that it does not reach.
+
+    Args:
+        stages: the plan, of a stage at least.
+        steps_an_epoch: optimizer steps of an epoch.
+        total_steps: optimizer steps of the whole run.
+
+    Raises:
+        ConfigError: if a stage would end before it begins.
+    """
+    late = starved(stages, steps_an_epoch=steps_an_epoch, total_steps=total_steps)
+    if late:
+        rank_zero_warn(
+            f"The training ends at step {total_steps:g}, before these stages begin: "
+            f"{', '.join(repr(stage.name) for stage in late)}"
+        )
 
 
 def steps_an_epoch(trainer: Trainer) -> int:

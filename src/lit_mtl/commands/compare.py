@@ -2,6 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -12,7 +15,9 @@ from lit_mtl.command_table import PROG
 from lit_mtl.commands.compare_report import report
 from lit_mtl.commands.compare_runs import Run, finish_all, of_task, planned, time_left
 from lit_mtl.commands.train import LitMTLCLI, configured, read_data
+from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Feed, find_sources
+from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import locked
 from lit_mtl.paired import compare
@@ -41,6 +46,7 @@ def run(name: str, args: Sequence[str]) -> None:
     tasks = _compared_tasks(cli, folds=options.folds)
     feeds = find_sources(cli.datamodule.sources, cli.datamodule.declared_tasks).feeds
     _refuse_splits(cli, feeds, folds=options.folds)
+    _refuse_unlabelled(cli.datamodule, tasks, folds=options.folds)
     output = _ROOT / _config_name(cli) if options.output is None else options.output.expanduser()
     runs = planned(
         yaml.safe_load(cli.parser.dump(cli.config, skip_unset=False)),
@@ -135,13 +141,6 @@ def _compared_tasks(cli: LitMTLCLI, *, folds: int) -> list[str]:
             "There is no test split to compare on: set `data.test_fraction`, or name one with "
             "`data.sources`"
         )
-    assert data.corpus is not None
-    for name in tasks:
-        if folds == 1 and not data.corpus.labelled("test", name):
-            raise ConfigError(
-                f"The test split has no sentence with a target for the task {name!r}: raise "
-                "`data.test_fraction`, or give its weight as 0"
-            )
     return tasks
 
 
@@ -157,6 +156,32 @@ def _refuse_splits(cli: LitMTLCLI, feeds: Sequence[Feed], *, folds: int) -> None
             f"`--folds` needs a split by hash, but the source {named[0].source!r} says itself which "
             "sentences are the test split. Leave the option out"
         )
+
+
+def _refuse_unlabelled(data: SentimentDataModule, tasks: Sequence[str], *, folds: int) -> None:
+    """Each split has to have a target for each task, which alone is trained on such sentences only.
+
+    The data of each fold are prepared for this, in which the runs then find them.
+
+    Raises:
+        ConfigError: naming task, split and fold.
+    """
+    for fold in range(folds):
+        corpus, where = data.corpus, ""
+        if folds > 1:
+            own = copy(data)
+            own.splitter, own.corpus = replace(data.splitter, folds=folds, fold=fold), None
+            own.prepare_data()
+            own.setup("fit")
+            corpus, where = own.corpus, f" of fold {fold} of {folds}, counted from 0,"
+        assert corpus is not None
+        for name, split in product(tasks, SPLITS):
+            if not corpus.labelled(split, name):
+                raise ConfigError(
+                    f"The {split} split{where} has no sentence with a target for the task {name!r}: "
+                    f"{'take fewer folds' if folds > 1 else 'change the fractions in `data`'}, give "
+                    "more sentences, or give the task's weight as 0"
+                )
 
 
 def _finish(runs: Sequence[Run], *, jobs: int) -> None:

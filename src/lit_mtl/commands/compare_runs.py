@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,8 @@ TOGETHER, ALONE, FROZEN = "together", "alone", "frozen"
 
 Settings = dict[str, Any]
 """A whole config of `fit`, in plain values."""
+
+_WALL_FILE = "wall_seconds.txt"
 
 _LOG_LINES = 8
 
@@ -75,6 +79,19 @@ class Run:
         results = json.loads((self.folder / RESULTS_FILE).read_text(encoding="utf-8"))
         return float(results["training_seconds"])
 
+    @property
+    def wall_seconds(self) -> float:
+        """How long its processes took, start and measuring included; at least as long as it trained.
+
+        What is not known is that of a process that went on after its `compare` had ended.
+        """
+        return max(self.seconds, self._known_wall_seconds())
+
+    def _known_wall_seconds(self) -> float:
+        with suppress(OSError, ValueError):  # none, or one that is not whole
+            return float((self.folder / _WALL_FILE).read_text(encoding="utf-8"))
+        return 0.0
+
     def rows(self) -> dict[str, HeldOutRows]:
         """What it gives for the rows of its test split, by task."""
         return load_rows(self.folder / ROWS_FILE)
@@ -101,7 +118,12 @@ class Run:
     def _train(self, stopping: Event, threads: int | None) -> None:
         config, log = self.folder / "settings.yaml", self.folder / "log.txt"
         write_atomically(config, _as_yaml(self.settings))
-        code = _fit(config, log, stopping, threads)
+        begun, before = time.monotonic(), self._known_wall_seconds()
+        try:
+            code = _fit(config, log, stopping, threads)
+        finally:
+            wall = before + time.monotonic() - begun
+            write_atomically(self.folder / _WALL_FILE, f"{wall:.3f}\n".encode())
         if stopping.is_set():
             return
         if code or not self.is_finished:
@@ -302,11 +324,11 @@ def finish_all(runs: Sequence[Run], *, jobs: int, begun: Callable[[Run], None]) 
 
 
 def time_left(runs: Sequence[Run]) -> float | None:
-    """Seconds that the unfinished runs may take, by what the finished ones have; None: none is."""
+    """Seconds that the unfinished runs may take, by what the finished ones took; None: none is."""
     known: dict[str, list[float]] = {}
     for run in runs:
         if run.is_finished:
-            known.setdefault(run.kind, []).append(run.seconds)
+            known.setdefault(run.kind, []).append(run.wall_seconds)
     if not known:
         return None
     everything = [seconds for each in known.values() for seconds in each]

@@ -1,13 +1,56 @@
 """Freezing plans as text: what a plan does, and a plan to begin with."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+from lightning.pytorch import Trainer
 from tabulate import tabulate
 
+from lit_mtl.callbacks.staged_freezing import check_ends, checked_sets
+from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.freezing_plan import Stage, frozen_sets, relative_cost
 from lit_mtl.optim.param_groups import Place, Rates
 from lit_mtl.optim.selectors import depth_of_backbone
+
+
+def refuse_as_fit(
+    stages: Sequence[Stage],
+    *,
+    network: MultiTaskModel,
+    data: SentimentDataModule,
+    trainer: Trainer,
+) -> None:
+    """Refuse a plan that a fit would refuse before its first step, and warn of what it would warn of.
+
+    Args:
+        stages: the plan, of a stage at least.
+        network: what it freezes.
+        data: what a fit would train on, set up.
+        trainer: what would train.
+
+    Raises:
+        ConfigError: naming the stage and what is wrong with it.
+    """
+    checked_sets(stages, network)
+    an_epoch, total = expected_steps(trainer, data)
+    check_ends(stages, steps_an_epoch=an_epoch, total_steps=total)
+
+
+def expected_steps(trainer: Trainer, data: SentimentDataModule) -> tuple[int, float]:
+    """Optimizer steps of an epoch and of a whole fit, which the Trainer itself knows only in one.
+
+    Args:
+        trainer: what would train.
+        data: what on, set up; it then belongs to the Trainer.
+    """
+    data.trainer = trainer  # whose processes share the rows
+    batches, limit = len(data.train_sampler()), trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    an_epoch = -(-batches // trainer.accumulate_grad_batches)
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    total = math.inf if epochs in (None, -1) else an_epoch * epochs
+    return an_epoch, total if steps == -1 else min(total, steps)
 
 
 def stage_table(stages: Sequence[Stage], network: MultiTaskModel) -> str:

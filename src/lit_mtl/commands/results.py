@@ -12,12 +12,16 @@ from tabulate import tabulate
 from lit_mtl.calibration import Calibration
 from lit_mtl.callbacks.console import duration
 from lit_mtl.command_table import PROG
+from lit_mtl.confusion import left_out, most_confused
 from lit_mtl.evaluation import TaskResult, scalars
 from lit_mtl.files import write_atomically
 from lit_mtl.tasks.base import Task
 from lit_mtl.verbosity import Verbosity, verbosity
 
 RESULTS_FILE = "results.json"
+
+_MOST_CLASSES = 12
+"""Rows and columns of a confusion matrix that a terminal has room for."""
 
 
 def report(
@@ -146,9 +150,11 @@ def calibration_table(calibration: Calibration) -> str:
 
 
 def confusion_table(title: str, task: Task, result: TaskResult) -> str:
-    """Counts by true label (rows) and predicted label (columns)."""
+    """Counts by true label (rows) and predicted label (columns); of many the most confused ones."""
+    counts, classes = result["confusion_matrix"], task.classes
+    chosen = most_confused(counts, most=_MOST_CLASSES)
     rows = [
-        [f"truly {label}", *counts]
-        for label, counts in zip(task.classes, result["confusion_matrix"], strict=True)
+        [f"truly {classes[row]}", *(counts[row][column] for column in chosen)] for row in chosen
     ]
-    return tabulate(rows, [title, *(f"predicted {label}" for label in task.classes)])
+    table = tabulate(rows, [title, *(f"predicted {classes[column]}" for column in chosen)])
+    return "\n".join(filter(None, (table, left_out(len(chosen), len(classes)))))

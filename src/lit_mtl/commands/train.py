@@ -36,7 +36,7 @@ from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint, read_manifest
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.check_data import as_text, check_data
 from lit_mtl.commands.nearest import with_nearest
-from lit_mtl.commands.plan import gradual_plan, rate_table, stage_table
+from lit_mtl.commands.plan import gradual_plan, rate_table, refuse_as_fit, stage_table
 from lit_mtl.commands.precision import default_precision
 from lit_mtl.commands.process_group import closing_process_group
 from lit_mtl.commands.quiet import silence_upstream_notes, without_other_kinds
@@ -422,6 +422,7 @@ def _plan(name: str, args: Sequence[str]) -> None:
         print(gradual_plan(cli.model.network, epochs=cli.trainer.max_epochs or 1))
         return
     stages = cli.config_init["freezing"].stages or [Stage(name="all")]
+    refuse_as_fit(stages, network=cli.model.network, data=cli.datamodule, trainer=cli.trainer)
     print(stage_table(stages, cli.model.network), end="\n\n")
     print(rate_table(stages, cli.model.network, cli.model.rates))
 
