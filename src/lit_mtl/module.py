@@ -34,6 +34,7 @@ from lit_mtl.optim.loss_balancing import (
     UncertaintyWeights,
     check_balancing,
     labelled_mean,
+    refuse_idle,
     weighted_sum,
 )
 from lit_mtl.optim.param_groups import LOSS_WEIGHTS, Place, Rates, build_param_groups
@@ -349,6 +350,12 @@ class MultiTaskModule(LightningModule):
             raise ConfigError(
                 "The schedule needs an end: set `trainer.max_epochs` or `trainer.max_steps`"
             )
+        if total < 1 or self.trainer.limit_train_batches == 0:
+            raise ConfigError(
+                "There is nothing to train on: expected `trainer.max_steps` and "
+                "`trainer.limit_train_batches` to leave a batch, but got "
+                f"{self.trainer.max_steps} and {self.trainer.limit_train_batches}"
+            )
         # one kernel for the whole step; it cannot clip under the gradient scaler of 16-bit floats
         scaled = getattr(self.trainer, "scaler", None) is not None
         optimizer = AdamW(self.param_groups(), fused=not scaled)
@@ -421,11 +428,13 @@ class MultiTaskModule(LightningModule):
             _refuse_change(key, spec.get(key), own[key])
 
     def on_train_start(self) -> None:
-        """Refuse to go on with other rates than the checkpoint's, which torch would restore.
+        """Refuse losses that teach nothing, and other rates than the checkpoint's, which torch would restore.
 
         Raises:
-            ConfigError: naming what differs.
+            ConfigError: saying what is wrong, or naming what differs.
         """
+        if not self.regularizers:
+            refuse_idle(self.network.loss_weights)
         optimizer, scheduler = self.trainer.optimizers[0], self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         restored = [
@@ -530,23 +539,38 @@ class MultiTaskModule(LightningModule):
         results = {name: measure(self.tasks[name], *rows) for name, rows in outputs.items()}
         self.outputs[split], self.results[split] = outputs, results
         self.row_ids[split] = {name: part.row_ids for name, part in self._outputs.items()}
-        losses = [
-            result["loss"] * self.tasks[name].weight
-            for name, result in results.items()
-            if result["loss"] is not None
-        ]
-        loss = math.nan if diverged(results) else sum(losses)
-        values = {"selection": selection(results, self.tasks), "loss": loss}
-        for name, result in results.items():
-            for metric, value in scalars(result).items():
-                # what is not defined too, or callbacks would read the value of the validation before
-                values[f"{name}/{metric}"] = math.nan if value is None else value
+        values = _values(results, self.tasks)
         shown = {f"{name}/{task.primary_metric}" for name, task in self.tasks.items()}
         # a finished checkpoint that is measured is no point of the training curve
         logger = False if self.trainer.state.fn == TrainerFn.VALIDATING else None
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)
+
+
+def validation_keys(tasks: Mapping[str, Task]) -> list[str]:
+    """The keys that every validation of these tasks logs, sorted."""
+    results = {}
+    for name, task in tasks.items():
+        target = torch.empty(0, *task.target_shape, dtype=task.target_dtype)
+        results[name] = measure(task, torch.empty(0, task.output_dim), target)
+    return sorted(f"val/{key}" for key in _values(results, tasks))
+
+
+def _values(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> dict[str, float]:
+    """What is logged of a split."""
+    losses = [
+        result["loss"] * tasks[name].weight
+        for name, result in results.items()
+        if result["loss"] is not None
+    ]
+    loss = math.nan if diverged(results) else sum(losses)
+    values = {"selection": selection(results, tasks), "loss": loss}
+    for name, result in results.items():
+        for metric, value in scalars(result).items():
+            # what is not defined too, or callbacks would read the value of the validation before
+            values[f"{name}/{metric}"] = math.nan if value is None else value
+    return values
 
 
 def _refuse_change(key: str, old: object, new: object) -> None:

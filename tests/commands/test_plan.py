@@ -100,6 +100,22 @@ def test_the_command_refuses_a_plan_as_fit_would(
             assert message in capsys.readouterr().err
 
 
+def test_the_command_refuses_stages_that_wait_in_vain_or_teach_nothing(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [*fit_arguments, "--tasks.score.weight=0"]
+    idle = "[{name: a, until_step: 2}, {name: b, loss_weights: {sentiment: 0}}]"
+    for stages, message in (
+        ("[{name: a, until_plateau: {monitor: val/x}}, {name: b}]", "Stage 'a': expected a logged"),
+        (idle, "Stage 'b': the losses of all tasks ("),
+    ):
+        for command in ("plan", "fit"):
+            capsys.readouterr()
+            assert lit_mtl(command, *own, f"--freezing.stages={stages}") == 2
+            assert message in capsys.readouterr().err
+    assert lit_mtl("plan", *own, f"--freezing.stages={idle}", "--protection.weight=1") == 0
+
+
 def test_the_command_warns_as_fit_would(lit_mtl: Run, fit_arguments: list[str]) -> None:
     stages = "[{name: a, freeze: [backbone.layers], until_epoch: 2}, {name: b}]"
     for command in ("plan", "fit"):

@@ -16,7 +16,7 @@ from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.optim.schedules import WarmupDecay
 from lit_mtl.tasks import Classification
 from tests.conftest import EXAMPLE_FILES, Run, many_sentences
-from tests.runs import run_folder
+from tests.runs import TRACE, run_folder
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -35,6 +35,8 @@ STOPPING = [
     "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping",
     "--trainer.callbacks.monitor=val/los",
 ]
+
+IDLE = ["--tasks.score.weight=0", "--tasks.sentiment.weight=0"]
 
 
 def test_fit_trains_reports_and_leaves_what_is_needed(
@@ -456,7 +458,12 @@ def test_an_unknown_key_in_a_config_file_is_refused(lit_mtl: Run) -> None:
         (["--trainer.accumulate_grad_batches=0"], 2, "`trainer.accumulate_grad_batches`"),
         (["--trainer.val_check_interval=0"], 2, "`trainer.val_check_interval`"),
         (["--trainer.val_check_interval=1000"], 2, "must be less than or equal"),
-        (STOPPING, 2, "Early stopping conditioned on metric `val/los`"),
+        (STOPPING, 2, "EarlyStopping: expected a logged metric as `monitor`, but got 'val/los'"),
+        # with a callback of the user's own, which may log anything, Lightning finds it later
+        ([*STOPPING, TRACE], 2, "Early stopping conditioned on metric `val/los`"),
+        (["--trainer.limit_train_batches=0"], 2, "`trainer.limit_train_batches` to leave a batch"),
+        (["--trainer.max_steps=0"], 2, "`trainer.limit_train_batches` to leave a batch"),
+        (IDLE, 2, "all tasks (sentiment, score) have a weight of 0, so nothing would be learned"),
         (["--data.max_length=1"], 2, "`max_length`"),
         (["--tasks", "{type: {kind: classification}}"], 2, "'type'"),
         (["--trainer.devices=0"], 2, "devices"),
@@ -478,6 +485,14 @@ def test_an_expected_failure_has_its_exit_code_and_one_message(
 ) -> None:
     assert lit_mtl("fit", *fit_arguments, *words) == code
     assert message in capsys.readouterr().err
+
+
+def test_without_a_weight_of_a_task_the_protection_still_trains(
+    lit_mtl: Run, fit_arguments: list[str]
+) -> None:
+    words = [*fit_arguments, *IDLE, "--protection.weight=1", "--trainer.max_epochs=1"]
+    assert lit_mtl("fit", *words) == 0
+    assert lit_mtl("fit", *words, "--freezing.stages=[{name: all}]") == 0
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])

@@ -83,7 +83,8 @@ class Checkpointing(Checkpoint):
         every_n_minutes: the same in minutes. None: no such limit. One is made at the end of each
             epoch in any case.
         keep: resumable checkpoints to keep. Two, so that a damaged one is not the only one.
-        monitor: the metric that selects the best weights.
+        monitor: the metric that selects the best weights. A misspelt metric of the validation is refused
+            before the first step; with callbacks of your own, at the first validation.
         mode: `max` or `min`: which of its values is better.
         dirpath: the folder. None: `checkpoints` in the folder of the run.
     """

@@ -25,7 +25,7 @@ from lit_mtl.errors import ConfigError
 from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import MultiTaskModel
 from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_prefix, frozen_sets, hole, starved
-from lit_mtl.optim.loss_balancing import UncertaintyWeights
+from lit_mtl.optim.loss_balancing import UncertaintyWeights, refuse_idle
 from lit_mtl.optim.schedules import courses_of
 
 
@@ -105,12 +105,15 @@ class StagedFreezing(Callback):
         """Apply the current stage: the first one, or that of the checkpoint.
 
         Raises:
-            ConfigError: if a stage would end before it begins, now that an epoch's length is known.
+            ConfigError: if a stage would end before it begins, now that an epoch's length is known; or if
+                nothing learns in it, now that it is known whether there is more than the tasks' losses.
         """
         if not self.stages:
             return
         total = trainer.estimated_stepping_batches
         check_ends(self.stages, steps_an_epoch=steps_an_epoch(trainer), total_steps=total)
+        if not getattr(pl_module, "regularizers", None):
+            refuse_idle_stages(self.stages, network_of(pl_module))
         self._apply(trainer, pl_module)
 
     def on_train_batch_start(
@@ -200,8 +203,7 @@ class StagedFreezing(Callback):
         network.train()
         self._resting = _wholly_frozen(network, frozen) if self.eval_mode else []
         self._rest()
-        own_weights = {name: task.weight for name, task in network.tasks.items()}
-        network.loss_weights = own_weights | self.stage.loss_weights
+        network.loss_weights = _weights_in(self.stage, network)
         for course in courses_of(_scheduler(trainer)):
             course.scale = self.stage.lr_scale
         _refresh_rates(trainer)
@@ -279,6 +281,21 @@ def check_ends(stages: Sequence[Stage], *, steps_an_epoch: int, total_steps: flo
             f"The training ends at step {total_steps:g}, before these stages begin: "
             f"{', '.join(repr(stage.name) for stage in late)}"
         )
+
+
+def refuse_idle_stages(stages: Sequence[Stage], network: MultiTaskModel) -> None:
+    """Refuse a stage in which no task's loss has a weight; for a training without other losses.
+
+    Raises:
+        ConfigError: naming the stage.
+    """
+    for stage in stages:
+        refuse_idle(_weights_in(stage, network), where=f"{stage}: ")
+
+
+def _weights_in(stage: Stage, network: MultiTaskModel) -> dict[str, float]:
+    """The static weight of each task's loss in a stage."""
+    return {name: task.weight for name, task in network.tasks.items()} | stage.loss_weights
 
 
 def steps_an_epoch(trainer: Trainer) -> int:

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from tabulate import tabulate
 
-from lit_mtl.callbacks.staged_freezing import check_ends, checked_sets
+from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
+from lit_mtl.callbacks.known_monitors import refuse_unknown_monitors
+from lit_mtl.callbacks.staged_freezing import check_ends, checked_sets, refuse_idle_stages
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Stage, frozen_sets, relative_cost
 from lit_mtl.optim.param_groups import Place, Rates
 from lit_mtl.optim.selectors import depth_of_backbone
@@ -17,7 +20,7 @@ from lit_mtl.optim.selectors import depth_of_backbone
 def refuse_as_fit(
     stages: Sequence[Stage],
     *,
-    network: MultiTaskModel,
+    module: MultiTaskModule,
     data: SentimentDataModule,
     trainer: Trainer,
 ) -> None:
@@ -25,14 +28,18 @@ def refuse_as_fit(
 
     Args:
         stages: the plan, of a stage at least.
-        network: what it freezes.
+        module: what would be trained, built.
         data: what a fit would train on, set up.
         trainer: what would train.
 
     Raises:
         ConfigError: naming the stage and what is wrong with it.
     """
-    checked_sets(stages, network)
+    checked_sets(stages, module.network)
+    refuse_unknown_monitors(trainer, module, data)
+    callbacks: list[Callback] = vars(trainer)["callbacks"]
+    if not any(isinstance(each, EmbeddingProtection) and each.weight for each in callbacks):
+        refuse_idle_stages(stages, module.network)
     an_epoch, total = expected_steps(trainer, data)
     check_ends(stages, steps_an_epoch=an_epoch, total_steps=total)
 

@@ -26,6 +26,7 @@ from lit_mtl.callbacks.dashboards import Dashboards
 from lit_mtl.callbacks.divergence_guard import DivergenceGuard
 from lit_mtl.callbacks.embedding_protection import EmbeddingProtection
 from lit_mtl.callbacks.head_init import HeadInit
+from lit_mtl.callbacks.known_monitors import KnownMonitors
 from lit_mtl.callbacks.pair_similarity import PairSimilarity
 from lit_mtl.callbacks.prefix_cache import PrefixCache
 from lit_mtl.callbacks.projection_init import ProjectionInit
@@ -201,7 +202,7 @@ class LitMTLCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the callbacks that every run has."""
-        callbacks: list[Any] = [DivergenceGuard()]
+        callbacks: list[Any] = [DivergenceGuard(), KnownMonitors()]
         if (said := verbosity()) is not Verbosity.QUIET:
             # ahead, so that the line of progress is gone before another callback prints
             bars = self._get(self.config, "trainer.enable_progress_bar")
@@ -422,7 +423,7 @@ def _plan(name: str, args: Sequence[str]) -> None:
         print(gradual_plan(cli.model.network, epochs=cli.trainer.max_epochs or 1))
         return
     stages = cli.config_init["freezing"].stages or [Stage(name="all")]
-    refuse_as_fit(stages, network=cli.model.network, data=cli.datamodule, trainer=cli.trainer)
+    refuse_as_fit(stages, module=cli.model, data=cli.datamodule, trainer=cli.trainer)
     print(stage_table(stages, cli.model.network), end="\n\n")
     print(rate_table(stages, cli.model.network, cli.model.rates))
 

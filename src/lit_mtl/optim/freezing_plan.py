@@ -19,7 +19,8 @@ class Plateau:
     """Ends a stage when a validation metric stops improving.
 
     Args:
-        monitor: the key of the metric.
+        monitor: the key of the metric. A misspelt metric of the validation is refused before the first
+            step; with callbacks of your own, at the first validation.
         patience: validations without an improvement after which the stage ends.
         mode: whether larger (`max`) or smaller (`min`) is better.
         min_delta: what counts as an improvement.

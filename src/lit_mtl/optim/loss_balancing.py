@@ -54,6 +54,23 @@ def weighted_sum(losses: Mapping[str, Tensor], *, weights: Mapping[str, float]) 
     return total
 
 
+def refuse_idle(weights: Mapping[str, float], *, where: str = "") -> None:
+    """Refuse static weights of 0 for all tasks, with which a training would run and learn nothing.
+
+    Args:
+        weights: by task.
+        where: begin of the message.
+
+    Raises:
+        ConfigError: naming the tasks.
+    """
+    if not any(weights.values()):
+        raise ConfigError(
+            f"{where}the losses of all tasks ({', '.join(weights)}) have a weight of 0, so nothing would "
+            "be learned. Give one of them a `weight` above 0, or one in a stage's `loss_weights`"
+        )
+
+
 class UncertaintyWeights(nn.Module):
     """One learned log-variance s a task, from which the weight of its loss is exp(-s).
 
