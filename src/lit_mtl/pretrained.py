@@ -127,14 +127,11 @@ def trained_beside(name: str) -> list[str]:
         name: of the backbone.
     """
     folder = Path(resolve(name))
-    found = [*folder.glob("*/*.safetensors"), *folder.glob("*/pytorch_model.bin")]
     if not (folder / "modules.json").is_file():
         return []
-    return [
-        str(path.relative_to(folder))
-        for path in (*sorted(found), folder / "heads.safetensors")
-        if path.is_file()
-    ]
+    layers = sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/pytorch_model.bin")])
+    heads = folder / "heads.safetensors"
+    return [str(path.relative_to(folder)) for path in (*layers, heads) if path.is_file()]
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

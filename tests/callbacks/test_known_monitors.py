@@ -24,14 +24,6 @@ def staged(monitor: str) -> StagedFreezing:
     )
 
 
-@pytest.fixture
-def data(tiny_bert: Path) -> SentimentDataModule:
-    found = example_data(tiny_bert)
-    found.prepare_data()
-    found.setup("fit")
-    return found
-
-
 def look(backbone: Path, data: SentimentDataModule, *callbacks: Callback) -> None:
     trainer = Trainer(
         accelerator="cpu", logger=False, callbacks=list(callbacks), enable_progress_bar=False

@@ -12,14 +12,6 @@ from tests.test_module import TASKS
 
 
 @pytest.fixture
-def data(tiny_bert: Path) -> SentimentDataModule:
-    found = example_data(tiny_bert)
-    found.prepare_data()
-    found.setup("fit")
-    return found
-
-
-@pytest.fixture
 def module(tiny_bert: Path) -> MultiTaskModule:
     found = MultiTaskModule(str(tiny_bert))
     found.build(TASKS)
