@@ -30,13 +30,13 @@ FLOORS = {
     "evaluation": 3,
     "calibration": 3,
     "embedding_health": 1,
-    "module": 4,
     "paired": 4,
     "artifact": 4,
-    "callbacks": 5,
-    "commands": 6,
-    "cli": 7,
-    "__main__": 8,
+    "module": 5,
+    "callbacks": 6,
+    "commands": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 
 

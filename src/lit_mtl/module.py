@@ -20,6 +20,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
+from lit_mtl.artifact.warm_start import begin_with
 from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.batch import Batch
 from lit_mtl.data.prefix_store import PrefixStore
@@ -100,6 +101,8 @@ class MultiTaskModule(LightningModule):
     Args:
         backbone: hub name, local folder, or `minilm` for the packaged encoder.
         pretrained: False starts from random weights in the backbone's structure.
+        warm_start: go on from a trained model, whose exported folder `backbone` names: its projection
+            and its heads of the same names are taken over as well. See `take_over`.
         pooling: `mean`, `cls` or `max` of the token vectors.
         embedding_dim: size of the sentence embedding.
         normalize: whether embeddings are scaled to length 1.
@@ -123,6 +126,7 @@ class MultiTaskModule(LightningModule):
         backbone: str = "bert-base-uncased",
         *,
         pretrained: bool = True,
+        warm_start: bool = False,
         pooling: PoolingName = "mean",
         embedding_dim: int = 256,
         normalize: bool = False,
@@ -140,6 +144,12 @@ class MultiTaskModule(LightningModule):
         super().__init__()
         self.backbone_name = backbone
         self.pretrained = pretrained
+        self.warm_start = warm_start
+        if warm_start and not pretrained:
+            raise ConfigError(
+                "Expected argument `pretrained` to be true with `warm_start`, but got false"
+            )
+        self.heads_taken_over: list[str] = []
         self.architecture = Architecture(
             pooling=pooling,
             embedding_dim=embedding_dim,
@@ -202,19 +212,22 @@ class MultiTaskModule(LightningModule):
         Args:
             tasks: the tasks by name, with labels resolved.
         """
-        if self.pretrained and (left := trained_beside(self.backbone_name)):
+        network = MultiTaskModel.from_backbone(
+            self.backbone_name,
+            tasks=tasks,
+            architecture=self.architecture,
+            pretrained=self.pretrained,
+        )
+        if self.warm_start:
+            taken = begin_with(network, self.backbone_name)
+            self.heads_taken_over = taken.heads
+            rank_zero_info(f"{self.backbone_name}: {taken}")
+        elif self.pretrained and (left := trained_beside(self.backbone_name)):
             rank_zero_info(
                 f"{self.backbone_name}: the backbone alone is taken over, without {', '.join(left)}; "
-                "projection and heads begin anew"
+                "projection and heads begin anew. `model.warm_start: true` goes on from a model of `export`"
             )
-        self._use(
-            MultiTaskModel.from_backbone(
-                self.backbone_name,
-                tasks=tasks,
-                architecture=self.architecture,
-                pretrained=self.pretrained,
-            )
-        )
+        self._use(network)
 
     def restore(self, spec: Mapping[str, Any]) -> None:
         """Build the network that a checkpoint's entry describes, with neither hub nor backbone."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from lit_mtl.artifact.base_share import refuse_another_base
@@ -117,8 +117,7 @@ def _put_behind(network: MultiTaskModel, matrix: Tensor, shift: Tensor) -> None:
     weight, bias = projection.weight.double(), projection.bias.double()
     projection.weight.copy_(matrix @ weight)
     projection.bias.copy_(matrix @ bias + shift)
-    for head in network.heads.values():
-        (linear,) = (layer for layer in head.modules() if isinstance(layer, nn.Linear))
+    for linear in map(network.head_layer, network.tasks):
         undone = torch.linalg.solve(matrix.T, linear.weight.double().T).T
         linear.bias.copy_(linear.bias.double() - undone @ shift)
         linear.weight.copy_(undone)

@@ -123,6 +123,11 @@ def read_folder(folder: str | Path) -> TrainedModel:
         raise StorageError(f"{folder}: not a readable export ({reason[0]})") from error
 
 
+def is_export(folder: Path) -> bool:
+    """Whether a folder says that it is one of `export`."""
+    return (folder / MANIFEST).is_file()
+
+
 def verify_folder(folder: Path) -> dict[str, Any]:
     """Compare all files of an exported folder with its manifest, and return that.
 
@@ -152,7 +157,7 @@ def read_folder_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: expected an exported folder, found none")
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_export(folder):
         raise ConfigError(f"{folder}: not a folder of `export`: it has no {MANIFEST}")
     try:
         manifest = json.loads(path.read_bytes())

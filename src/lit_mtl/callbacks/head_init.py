@@ -22,6 +22,7 @@ from lit_mtl.data.corpus import labelled_rows, targets_of
 from lit_mtl.data.prefix_store import PrefixStore
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.sentence_encoder import SentenceEncoder
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.linear_fit import fit_linear
 from lit_mtl.tasks.base import Task
 
@@ -52,28 +53,32 @@ class HeadInit(Callback):
         self.l2 = l2
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fit the heads of a run that begins; one that goes on has those of its checkpoint."""
+        """Fit the heads of a run that begins; one that goes on has those of its checkpoint.
+
+        Those that a warm start has taken over stay as they are.
+        """
         if self.method == "random" or trainer.ckpt_path is not None:
             return
+        assert isinstance(pl_module, MultiTaskModule)
         network = network_of(pl_module)
         vectors = base_vectors(trainer, network.encoder)
         dataset = vars(trainer)["datamodule"].corpus.splits["train"]
         for name, task in network.tasks.items():
             rows, targets = labelled_rows(dataset, name), targets_of(dataset, name)
-            if not len(rows) or not task.weight:
-                continue  # nothing to learn from, or to be learned
+            if not len(rows) or not task.weight or name in pl_module.heads_taken_over:
+                continue  # nothing to learn from, or to be learned, or learned before
             some = (
                 np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).round().astype(np.int64)
             )
             embeddings = _embeddings(network.encoder, vectors, rows[some])
-            self._fit(trainer, name, task, network.heads[name], embeddings, targets[some])
+            self._fit(trainer, name, task, network.head_layer(name), embeddings, targets[some])
 
     def _fit(
         self,
         trainer: Trainer,
         name: str,
         task: Task,
-        head: nn.Module,
+        layer: nn.Linear,
         embeddings: Tensor,
         targets: NDArray[Any],
     ) -> None:
@@ -85,7 +90,6 @@ class HeadInit(Callback):
 
         found = fit_linear(embeddings, row_loss, outputs=task.output_dim, l2=self.l2)
         nothing = row_loss(embeddings.new_zeros(len(target), task.output_dim)).mean()
-        layer = next(part for part in head.modules() if isinstance(part, nn.Linear))
         set_layer(trainer, layer, found.weight, found.bias)
         rank_zero_info(
             f"The head {name!r} begins fitted to {len(target):,} rows: mean loss {found.loss:.4f}, "

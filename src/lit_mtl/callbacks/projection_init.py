@@ -13,6 +13,7 @@ from lit_mtl.callbacks.base_vectors import base_vectors
 from lit_mtl.callbacks.head_init import set_layer
 from lit_mtl.callbacks.staged_freezing import network_of
 from lit_mtl.errors import ConfigError
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.linear_maps import principal_directions
 
 _CHUNK = 8192
@@ -41,6 +42,12 @@ class ProjectionInit(Callback):
         """Set the projection of a run that begins; one that goes on has that of its checkpoint."""
         if self.method == "orthogonal" or trainer.ckpt_path is not None:
             return
+        assert isinstance(pl_module, MultiTaskModule)
+        if pl_module.warm_start:
+            raise ConfigError(
+                "`projection_init.method: pca` would replace the projection that `model.warm_start` takes "
+                "over. Leave one of them out"
+            )
         encoder = network_of(pl_module).encoder
         size, hidden = encoder.projection.weight.shape
         if size >= hidden:

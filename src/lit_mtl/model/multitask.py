@@ -180,6 +180,11 @@ class MultiTaskModel(nn.Module):
                     f"{found.get(name, 'of none')} there, {own.get(name, 'none')} here"
                 )
 
+    def head_layer(self, task: str) -> nn.Linear:
+        """The linear layer of a task's head."""
+        (layer,) = (part for part in self.heads[task].modules() if isinstance(part, nn.Linear))
+        return layer
+
     def spec(self) -> dict[str, Any]:
         """Plain values that rebuild this model's structure without its original weights."""
         return {

@@ -189,6 +189,21 @@ class Task(ABC):
         """
         return self.kind == other.kind and self._outputs() == other._outputs()
 
+    def adopted_head(
+        self, held: "Task", weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """The linear layer of a head that another task has trained, as one that predicts the same here.
+
+        Args:
+            held: the other task, after its training.
+            weight: of its head, (O, D).
+            bias: the same, (O,).
+
+        Returns:
+            Weight and bias; None if no head of this task predicts the same.
+        """
+        return (weight, bias) if self.same_outputs(held) else None
+
     @abstractmethod
     def _outputs(self) -> tuple[object, ...]:
         """The fields that fix what the head's outputs mean."""

@@ -1,4 +1,7 @@
-"""What all tasks with named labels share."""
+"""What all tasks with named labels share.
+
+Shapes: D embedding dimension, L labels.
+"""
 
 import unicodedata
 from collections.abc import Mapping
@@ -6,7 +9,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
+from torch import Tensor
+
 from lit_mtl.errors import ConfigError
+from lit_mtl.tasks.base import Task
 from lit_mtl.tasks.probabilities import ProbabilityTask
 
 
@@ -55,6 +61,17 @@ class LabelTask(ProbabilityTask):
     def output_dim(self) -> int:
         """One logit a label."""
         return len(self.names)
+
+    def adopted_head(
+        self, held: Task, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Its rows in the order of this task's labels, where these are the same."""
+        if not isinstance(held, LabelTask) or held.kind != self.kind:
+            return None
+        if set(held.names) != set(self.names):
+            return None
+        order = [held.names.index(name) for name in self.names]
+        return weight[order], bias[order]
 
     def refuse_other_weights(self, name: str, weights: Mapping[str, float]) -> None:
         """Declared weights must be positive, one for each label.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.tasks.base import Metrics, Target, Targets, Task
 from lit_mtl.tasks.cells import read_whole, refuse_many_levels, split_cell
 from lit_mtl.tasks.regression_with_spread import described, spread_pearson
 from lit_mtl.tasks.scores import ScoreTask, histogram, score_metrics
@@ -203,6 +203,14 @@ class RatingDistribution(ScoreTask):
             float(read_whole(part, otherwise="regression_with_spread"))
             for part in split_cell(value)
         ]
+
+    def adopted_head(
+        self, held: Task, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """With this task's offsets of the logits, where the levels are the same."""
+        if not isinstance(held, RatingDistribution) or held.range != self.range:
+            return None
+        return weight, held._logits(bias) - self._logits(torch.zeros_like(bias))
 
     def _outputs(self) -> tuple[object, ...]:
         return self.span or (self.low, self.high)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.tasks.base import Metrics, Target, Targets, Task
 from lit_mtl.tasks.cells import read_number
 from lit_mtl.tasks.moments import mean_and_deviation
 from lit_mtl.tasks.scores import StandardisedScoreTask, histogram, number_of, score_metrics
@@ -140,15 +140,35 @@ class Regression(StandardisedScoreTask):
         """Pearson and Spearman correlation, mean absolute and root mean squared error."""
         return score_metrics(self.predict(output), target)
 
+    def adopted_head(
+        self, held: Task, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """In the unit of this task; a bounded one is a head of the same range only."""
+        if not isinstance(held, Regression) or held.bounded != self.bounded:
+            return None
+        if not self.bounded:
+            factor, shift = self.change_of_unit(held)
+        elif held.range == self.range:
+            (old_slope, old_start), (slope, start) = held._curve(), self._curve()
+            factor, shift = old_slope / slope, (old_start - start) / slope
+        else:
+            return None
+        return weight * factor, bias * factor + shift
+
     def _score(self, output: Tensor) -> Tensor:
         center, scale = self.unit
         z = output.squeeze(-1)
         if not self.bounded:
             return z * scale + center
         low, high = self.range
+        slope, start = self._curve()
+        return low + (high - low) * (z * slope + start).sigmoid()
+
+    def _curve(self) -> tuple[float, float]:
+        """Slope and value at z = 0 of what a bounded output's logistic curve is given."""
+        (center, scale), (low, high) = self.unit, self.range
         share = min(max((center - low) / (high - low), _LEAST_SHARE), 1 - _LEAST_SHARE)
-        slope = scale / ((high - low) * share * (1 - share))
-        return low + (high - low) * (z * slope + math.log(share / (1 - share))).sigmoid()
+        return scale / ((high - low) * share * (1 - share)), math.log(share / (1 - share))
 
     def _written(self, value: str) -> list[float]:
         return [read_number(value)]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_mtl.tasks.base import Metrics, Target, Targets
+from lit_mtl.tasks.base import Metrics, Target, Targets, Task
 from lit_mtl.tasks.cells import read_number, split_cell
 from lit_mtl.tasks.moments import mean_and_deviation
 from lit_mtl.tasks.scores import StandardisedScoreTask, correlations, histogram, score_metrics
@@ -158,6 +158,19 @@ class RegressionWithSpread(StandardisedScoreTask):
             "spread_pearson": spread_pearson(spread, variance=variance, count=count),
             "nll": float(loss.mean()) + constant if len(target) else None,
         }
+
+    def adopted_head(
+        self, held: Task, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """In the unit of this task; the spread is the same but for its bound, which the unit moves."""
+        if not isinstance(held, RegressionWithSpread):
+            return None
+        factor, shift = self.change_of_unit(held)
+        factors, shifts = (
+            bias.new_tensor([factor, 1]),
+            bias.new_tensor([shift, 2 * math.log(factor)]),
+        )
+        return weight * factors[:, None], bias * factors + shifts
 
     def _written(self, value: str) -> list[float]:
         return [read_number(part) for part in split_cell(value)]

@@ -207,6 +207,11 @@ class StandardisedScoreTask(ScoreTask):
         if self.scale is not None and not self.scale > 0:
             raise ConfigError(f"Expected argument `scale` to be above 0, but got {self.scale}")
 
+    def change_of_unit(self, held: "StandardisedScoreTask") -> tuple[float, float]:
+        """Factor and shift that make z of another task's unit one of this task's: the same score."""
+        (old_center, old_scale), (center, scale) = held.unit, self.unit
+        return old_scale / scale, (old_center - center) / scale
+
     def standardised(self, score: Tensor) -> Tensor:
         """Scores in units of z."""
         center, scale = self.unit

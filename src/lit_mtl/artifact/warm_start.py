@@ -1,0 +1,92 @@
+"""A new model that begins as a trained one: with its encoder, and its heads where they fit."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from lit_mtl.artifact.folder import is_export, read_folder
+from lit_mtl.errors import ConfigError
+from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.pretrained import resolve
+
+_FORM = ("pooling", "embedding_dim", "normalize")
+"""What an encoder's projection and heads were trained with."""
+
+
+class Taken(NamedTuple):
+    """Which heads a new model has of a trained one; the encoder it has in any case.
+
+    Args:
+        heads: that were taken over.
+        left: of the trained model, that were not.
+        new: that begin anew.
+    """
+
+    heads: list[str]
+    left: list[str]
+    new: list[str]
+
+    def __str__(self) -> str:
+        """For people."""
+        words = ("with its heads", "without its heads", "new heads")
+        said = [
+            f"{word} {', '.join(names)}" for word, names in zip(words, self, strict=True) if names
+        ]
+        return "; ".join(["its encoder is taken over", *said])
+
+
+def begin_with(network: MultiTaskModel, folder: str) -> Taken:
+    """Give a model what an exported folder has trained, as `take_over` does.
+
+    Args:
+        network: the new model, on the backbone of the folder.
+        folder: of an `export`.
+
+    Raises:
+        ConfigError: if it is no such folder, or one of an encoder of another form.
+        StorageError: if it is damaged.
+    """
+    place = Path(resolve(folder))
+    if not is_export(place):
+        raise ConfigError(
+            "`model.warm_start` goes on from a folder of `export`, as `model.backbone`; "
+            f"{folder!r} is none"
+        )
+    return take_over(network, read_folder(place).network)
+
+
+@torch.no_grad()
+def take_over(network: MultiTaskModel, trained: MultiTaskModel) -> Taken:
+    """Give a model the encoder of a trained one, and its heads of the same names where they fit.
+
+    A head that is taken over gives the labels or scores that it gave there, in this model's order of
+    labels and units of scores. Where it has other labels or is of another kind, it begins anew.
+
+    Args:
+        network: begins with them.
+        trained: stays as it is.
+
+    Raises:
+        ConfigError: if the encoder has another form.
+    """
+    own, other = asdict(network.architecture), asdict(trained.architecture)
+    for name in _FORM:
+        if own[name] != other[name]:
+            raise ConfigError(
+                f"The model to go on from has {name}={other[name]!r}; `model.{name}` asks for "
+                f"{own[name]!r}. Set it to {other[name]!r}"
+            )
+    network.encoder.load_state_dict(trained.encoder.state_dict())
+    taken = []
+    for name in sorted(set(network.tasks) & set(trained.tasks)):
+        old, new = trained.head_layer(name), network.head_layer(name)
+        head = network.tasks[name].adopted_head(trained.tasks[name], old.weight, old.bias)
+        if head is None:
+            continue
+        new.weight.copy_(head[0])
+        new.bias.copy_(head[1])
+        taken.append(name)
+    left, anew = (sorted(set(tasks) - set(taken)) for tasks in (trained.tasks, network.tasks))
+    return Taken(taken, left, anew)
