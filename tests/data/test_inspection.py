@@ -84,6 +84,18 @@ def test_whole_numbers_under_label_are_classes_and_elsewhere_levels_or_scores() 
     assert kinds == ["classification", "regression", "classification", "ordinal"]
 
 
+def test_whole_numbers_of_a_name_of_ids_are_ids() -> None:
+    numbers = facts([str(n * n * 997) for n in range(60)])
+    names = ("id", "Tweet_ID", "user id", "idx", "userId", "postID", "Index")
+    for name in names:
+        assert guess(numbers, name).task is None
+        assert "by its name are ids" in guess(numbers, name).why
+    for name in ("paid", "price_index", "grid", "x"):
+        assert (guess(numbers, name).task or {})["kind"] == "regression"
+    assert (guess(facts(["1", "2", "4"] * 3), "topic_id").task or {})["kind"] == "ordinal"
+    assert (guess(facts(["0.5", "2", "4"] * 3), "id").task or {})["kind"] == "regression"
+
+
 def test_names_of_files_are_labels_however_many_there_are() -> None:
     found = guess_named(facts([f"intent {n}" for n in range(60)]))
     assert found.task == {"kind": "classification"}

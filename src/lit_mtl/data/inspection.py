@@ -30,6 +30,7 @@ _SHOWN = 8
 """Labels that are named where they are counted."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?", re.ASCII)
+_ID = re.compile(r"(?i:^index$|(^|[^a-z])idx?$)|[a-z]I[dD]$")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 
 
@@ -161,14 +162,15 @@ def guess(facts: ColumnFacts, name: str = "") -> Guess:
 
     Args:
         facts: about the cells.
-        name: the column's own; numbers under `label` are those of classes, as `classification` reads it.
+        name: the column's own; numbers under `label` are those of classes, as `classification` reads it,
+            and whole ones under a name such as `tweet_id` name something.
     """
     if facts.foreign:
         return Guess(task=None, why="it holds objects, bytes or the like")
     if not facts.filled:
         return Guess(task=None, why="it is empty")
     if facts.numbers == facts.filled:
-        return _guess_numbers(facts, classes=name.lower() in Classification.target_columns)
+        return _guess_numbers(facts, name)
     if facts.lists and facts.lists + facts.numbers == facts.filled:
         return _guess_lists(facts)
     if facts.lists and not facts.numbers and _recur(_values(facts), facts.filled, few=1):
@@ -232,7 +234,8 @@ def _is_single(cell: str) -> bool:
     return not cell.startswith("[") and "|" not in cell
 
 
-def _guess_numbers(facts: ColumnFacts, *, classes: bool) -> Guess:
+def _guess_numbers(facts: ColumnFacts, name: str) -> Guess:
+    classes = name.lower() in Classification.target_columns
     span = f"{facts.filled:,} numbers from {facts.low:g} to {facts.high:g}"
     kinds = len(facts.distinct)
     if facts.low == facts.high:
@@ -245,6 +248,8 @@ def _guess_numbers(facts: ColumnFacts, *, classes: bool) -> Guess:
     if whole and kinds <= _MOST_LEVELS and facts.high - facts.low < _MOST_LEVELS:
         levels = {"low": int(facts.low), "high": int(facts.high)}
         return Guess(task={"kind": "ordinal", **levels}, why=f"{span}, {kinds} whole ones")
+    if whole and _ID.search(name):
+        return Guess(task=None, why=f"{span}, which by its name are ids")
     return Guess(task={"kind": "regression", "low": facts.low, "high": facts.high}, why=span)
 
 
