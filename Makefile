@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup locked quickstart check options test test-faults test-browser docs bench large-file clean
+.PHONY: help setup locked quickstart check options test test-slow test-faults test-browser docs bench large-file clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,8 +39,11 @@ check: .venv/.dev  ## lint, types, layering
 options: .venv/.base  ## write the list of all options anew, which help and completion read
 	$(BIN)/python -m lit_mtl.commands.describe
 
-test: .venv/.dev  ## the tests that every change must pass; no network beyond the installation
+test: .venv/.dev  ## the tests to run at every change, minutes; no network beyond the installation
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: .venv/.dev  ## those that take longer and must pass too: the pages' commands, more of several processes
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not faults and not browser"
 
 test-faults: .venv/.dev  ## long fault tests: signals and kills, again and again, in one and two processes
 	$(BIN)/python -m pytest -n auto --dist worksteal -m faults

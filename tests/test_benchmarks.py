@@ -58,6 +58,7 @@ def test_logging_cost_prints_the_ratio_and_where_the_time_goes(tiny_bert: Path) 
     assert all(float(line.split(": ")[1].split(" s a run")[0]) > 0 for line in lines[2:])
 
 
+@pytest.mark.slow
 def test_rows_of_many_sentences_are_theirs_and_what_is_recorded_is_not_repeated(
     tmp_path: Path,
 ) -> None:
@@ -136,6 +137,7 @@ def test_chaos_on_a_small_run_ends_as_the_undisturbed_one(tmp_path: Path) -> Non
     assert "entries of the last checkpoint that differ: none\nresults: equal" in printed
 
 
+@pytest.mark.slow
 def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_bert: Path) -> None:
     record = tmp_path / "record.jsonl"
     options = [f"--record={record}", f"--backbone={tiny_bert}", "--schemes", "top third"]
@@ -154,6 +156,7 @@ def test_training_speed_has_a_row_a_side_and_equal_work(tmp_path: Path, tiny_ber
     assert len(record.read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_prefix_cache_compares_within_a_round_and_repeats_nothing(
     tmp_path: Path, tiny_bert: Path
 ) -> None:
@@ -169,6 +172,7 @@ def test_prefix_cache_compares_within_a_round_and_repeats_nothing(
     assert len(record.read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_help_time_has_a_row_a_command_and_help_imports_nothing(tiny_bert: Path) -> None:
     printed = run("help_time.py", "--rounds=1", f"--backbone={tiny_bert}")
     times = {}
@@ -210,6 +214,7 @@ def test_initial_layers_measures_both_projections_and_each_penalty(
     assert orthogonal[3:] == heads.splitlines()[-2].split()[2:]
 
 
+@pytest.mark.slow
 def test_human_ratings_measures_all_sides_on_the_same_test_sentences(
     tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,13 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from lit_mtl.command_table import COMMANDS
 from tests.conftest import EXAMPLE_FILES, Run
 
 
+@pytest.mark.slow
 def test_the_examples_lead_from_files_to_a_model_in_use(lit_mtl: Run, tiny_bert: Path) -> None:
     """Each as it stands in the help, but with a small backbone and a short training."""
     small = {

@@ -129,6 +129,7 @@ def tell():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "predict"])
 def test_every_process_has_left_the_group_when_python_ends(
     command: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -149,6 +150,7 @@ def test_every_process_has_left_the_group_when_python_ends(
     assert ends == {"0": "True", "1": "True"}
 
 
+@pytest.mark.slow
 def test_two_hosts_of_one_process_equal_one_process(arguments: list[str], tmp_path: Path) -> None:
     """Two commands that find each other by the variables of Lightning's own environment."""
     kept = ["--trainer.callbacks+=tests.rank_weights.RankWeights"]
@@ -178,6 +180,7 @@ def test_two_hosts_of_one_process_equal_one_process(arguments: list[str], tmp_pa
         torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_share_batches_with_a_budget_of_tokens(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -229,6 +232,7 @@ freezing:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_of_a_cache_and_equal_one_without(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -247,6 +251,7 @@ def test_two_processes_share_the_work_of_a_cache_and_equal_one_without(
         torch.testing.assert_close(two[0][name], value, atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_protect_the_embedding_as_one(arguments: list[str], tmp_path: Path) -> None:
     """Each computes a share of the base's vectors and reads all of them."""
     protected = [*arguments, "--protection.weight=1"]
@@ -259,6 +264,7 @@ def test_two_processes_protect_the_embedding_as_one(arguments: list[str], tmp_pa
     assert any(not torch.equal(value, plain[0][name]) for name, value in one[0].items())
 
 
+@pytest.mark.slow
 def test_two_processes_learn_loss_weights_as_one(arguments: list[str], tmp_path: Path) -> None:
     """Also while the model is wrapped anew, with stages in which the network rests as a whole."""
     plan = tmp_path / "plan.yaml"
@@ -281,6 +287,7 @@ def test_two_processes_learn_loss_weights_as_one(arguments: list[str], tmp_path:
     assert all(value.abs() > 1e-3 for value in ends[0].values())
 
 
+@pytest.mark.slow
 def test_two_processes_turn_gradients_as_one(arguments: list[str], tmp_path: Path) -> None:
     """Also where the projection is frozen and the top layer is what the tasks share."""
     plan = tmp_path / "plan.yaml"
@@ -312,6 +319,7 @@ freezing:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_begin_and_end_with_fitted_layers_as_one(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -339,6 +347,7 @@ def spread(ranks: list[dict[str, torch.Tensor]]) -> float:
     return max(float((value - ranks[1][name]).abs().max()) for name, value in ranks[0].items())
 
 
+@pytest.mark.slow
 def test_the_same_thaw_drifts_with_lightnings_callback_and_not_with_ours(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -355,6 +364,7 @@ def test_the_same_thaw_drifts_with_lightnings_callback_and_not_with_ours(
     assert spread(theirs) > 1e-6
 
 
+@pytest.mark.slow
 def test_two_processes_average_as_one_while_stages_wrap_the_model_anew(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -373,6 +383,7 @@ def test_two_processes_average_as_one_while_stages_wrap_the_model_anew(
             torch.testing.assert_close(two[key], value, atol=1e-11, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(
@@ -382,6 +393,7 @@ def test_a_wholly_frozen_stage_runs_on_two_processes(arguments: list[str], tmp_p
     assert all(torch.equal(value, two[1][name]) for name, value in two[0].items())
 
 
+@pytest.mark.slow
 def test_ranks_with_different_numbers_of_batches_measure_the_same(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -398,6 +410,7 @@ def test_ranks_with_different_numbers_of_batches_measure_the_same(
         assert found[1]["results"]["val"][name]["n"] == result["n"]
 
 
+@pytest.mark.slow
 def test_more_processes_than_rows_do_not_hang_in_evaluation(
     arguments: list[str], tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def assert_same_end(folder: Path, reference: Path) -> None:
         assert list(trace.values()) == trace_of(reference, rank)
 
 
+@pytest.mark.slow
 def test_f6_sigterm_to_one_process_alone_saves_and_ends_both(
     fit: list[str], reference: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_f6_sigterm_to_one_process_alone_saves_and_ends_both(
     assert_same_end(folder, reference)
 
 
+@pytest.mark.slow
 def test_f10_f11_another_number_of_processes_is_refused(
     fit: list[str], reference: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if scripts(TEXTS[page], Path())], ids=lambda page: page.stem
 )
@@ -129,6 +130,7 @@ def test_nothing_is_left_to_be_filled_in() -> None:
     assert not re.search(r"@[A-Z]+@", EVERYTHING)
 
 
+@pytest.mark.slow
 def test_the_console_page_shows_what_the_commands_print() -> None:
     """But for the last digits of metrics, which differ between processors."""
     script = runpy.run_path(str(ROOT / "docs" / "record_console.py"))

@@ -166,6 +166,7 @@ def test_every_kind_trains_predicts_and_is_reported(
     assert lit_mtl("test", "--ckpt_path", path, *arguments) == 0
 
 
+@pytest.mark.slow
 def test_every_kind_is_calibrated_alike_in_checkpoint_folder_and_graph(
     steady_bert: Path, tmp_path: Path, lit_mtl: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +280,7 @@ def test_a_label_without_training_rows_is_named(
     assert "none of opera (task 'topic')" in error
 
 
+@pytest.mark.slow
 def test_two_processes_with_few_labelled_rows_learn_what_one_does(
     steady_bert: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def shuffled(rows: HeldOutRows, seed: int) -> HeldOutRows:
     return rows.of([rows.keys[place] for place in order.tolist()])
 
 
+@pytest.mark.slow
 def test_without_a_difference_the_interval_covers_0_in_about_95_of_100() -> None:
     """Two models that are right equally often, a sentence's luck being shared by half."""
     random = torch.Generator().manual_seed(1)
@@ -182,6 +183,7 @@ def test_the_verdict(
     assert Estimate(mean=mean, by_seed=by_seed, interval=interval, rows=100).verdict == verdict
 
 
+@pytest.mark.slow
 def test_rows_needed_are_those_that_find_the_difference_four_times_of_five() -> None:
     """Accuracies of 0.8 and 0.7: with so many rows, intervals of other draws leave out 0."""
     random = torch.Generator().manual_seed(0)

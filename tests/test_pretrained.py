@@ -19,6 +19,7 @@ def test_a_folder_and_the_packaged_encoder_are_found(tiny_bert: Path) -> None:
     assert pretrained.resolve("bert-base-uncased") == "bert-base-uncased"
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_named_with_the_choices(tmp_path: Path) -> None:
     for name in (str(tmp_path / "nowhere"), "./nowhere"):
         with pytest.raises(MissingInputError, match="nowhere"):

@@ -160,6 +160,7 @@ SPOILED = [
 ]
 
 
+@pytest.mark.slow
 def test_the_description_of_the_model_has_a_closed_form(
     lit_mtl: Run,
     fit_arguments: list[str],

@@ -82,6 +82,7 @@ def test_what_is_printed_differs_and_nothing_else_does(
         assert differing(states[said], states[Verbosity.NORMAL]) == []
 
 
+@pytest.mark.slow
 def test_the_processes_that_ddp_starts_are_as_quiet(fit_arguments: list[str]) -> None:
     words = ["fit", *fit_arguments, "--trainer.devices=2", "--trainer.strategy=ddp", "--quiet"]
     done = subprocess.run(

@@ -373,6 +373,7 @@ def test_f7_a_full_disk(fit: list[str], reference: Path, small_disk: Path, tmp_p
     assert differing(end, expected) == []
 
 
+@pytest.mark.slow
 def test_f7_a_full_temporary_folder_does_not_matter(
     fit: list[str], small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

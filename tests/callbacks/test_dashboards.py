@@ -242,6 +242,7 @@ def test_a_picture_that_fails_ends_no_run(
     assert "val/selection" in scalars_of(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_two_processes_show_one_run(fit_arguments: list[str], tmp_path: Path) -> None:
     _, printed = fit_processes(tmp_path / "two", [*fit_arguments, "--trainer.max_epochs=1"], *TWO)
     assert "could not be shown" not in printed

@@ -145,6 +145,7 @@ def test_what_has_no_weight_or_no_rows_begins_at_random(tiny_bert: Path) -> None
     assert not torch.equal(head(states[0], "sentiment")[0], head(states[1], "sentiment")[0])
 
 
+@pytest.mark.slow
 def test_every_kind_begins_fitted_and_a_continued_run_does_not_fit_again(
     steady_bert: Path, tmp_path: Path, lit_mtl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

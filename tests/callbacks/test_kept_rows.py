@@ -11,6 +11,7 @@ from tests.runs import run_folder
 from tests.test_ddp import TWO, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [[], TWO], ids=["one process", "two processes"])
 def test_what_is_kept_gives_the_results_of_the_run(
     devices: list[str], fit_arguments: list[str], tmp_path: Path

@@ -478,6 +478,7 @@ def test_a_wrong_option_is_refused(options: dict[str, Any]) -> None:
         PrefixCache(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_compiled_layers_go_on_from_a_prefix(steady_bert: Path) -> None:

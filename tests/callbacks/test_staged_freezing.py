@@ -532,6 +532,7 @@ def test_a_plan_that_does_not_fit_is_refused_before_the_first_batch(tiny_bert: P
 
 
 # both come from within torch's compiler
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_compiled_layers_learn_what_eager_ones_do(steady_bert: Path) -> None:
@@ -558,6 +559,7 @@ def test_compiled_layers_learn_what_eager_ones_do(steady_bert: Path) -> None:
     assert 1 <= counters["stats"]["unique_graphs"] <= 6
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_upgrad_goes_back_through_a_compiled_layer_twice(steady_bert: Path) -> None:

@@ -131,6 +131,7 @@ def logged_by(
     return scalars_of(folder / "run" / "version_0")
 
 
+@pytest.mark.slow
 def test_rates_are_those_of_steps_and_leave_validation_out(tiny_bert: Path, tmp_path: Path) -> None:
     seen = Seen()
     often = {"max_epochs": 2, "val_check_interval": 0.5, "log_every_n_steps": 1}

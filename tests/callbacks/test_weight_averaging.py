@@ -184,6 +184,7 @@ def test_a_cached_prefix_is_not_taken_for_that_of_the_average(
     assert len(losses[0]) == 3
 
 
+@pytest.mark.slow
 def test_results_and_predictions_are_those_of_the_average(
     fit_arguments: list[str], lit_mtl: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ def first(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_stop_and_a_kill_and_then_has_a_verdict(
     fit_arguments: list[str],
     tmp_path: Path,

@@ -162,6 +162,7 @@ def test_blank_cells_have_no_prediction_wherever_it_goes(
     assert shown[1] == {"text": "", "predictions": None}
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_and_one_that_is_not_there(exported: Path) -> None:
     Path("in.txt").write_text("A fine film.\n" * 2000)
     words = f"{sys.executable} -m lit_mtl predict --ckpt_path {exported}"

@@ -58,6 +58,7 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_table_with_columns_of_any_name_is_understood_and_fit_runs_it_unchanged(
     lit_mtl: Run, tiny_bert: Path, reviews: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

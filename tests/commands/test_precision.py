@@ -45,6 +45,7 @@ def saved_precision(run: Path) -> object:
     return yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"]
 
 
+@pytest.mark.slow
 def test_a_run_has_the_machines_precision_says_why_and_keeps_it_in_its_config(
     lit_mtl: Run,
     fit_arguments: list[str],

@@ -57,6 +57,7 @@ def test_auto_looks_in_the_folder_that_the_config_names(
     assert Path("checkpoints/step_10.ckpt").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["~/runs", "$HOME/runs"])
 def test_a_folder_below_the_users_home_is_the_one_that_is_written_to(
     place: str, lit_mtl: Run, fit_arguments: list[str], monkeypatch: pytest.MonkeyPatch
@@ -94,6 +95,7 @@ def test_a_logger_that_would_delete_the_former_logs_gets_a_new_folder(
     assert Path(f"logs/mine/{runs[-1]}/checkpoints/best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_f10_other_data_are_refused_with_both_values(
     lit_mtl: Run,
     fit_arguments: list[str],

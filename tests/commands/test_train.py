@@ -89,6 +89,7 @@ def scalars_of(run: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+@pytest.mark.slow
 def test_best_is_the_epoch_of_the_largest_selection_and_last_is_the_end(
     lit_mtl: Run, fit_arguments: list[str]
 ) -> None:
@@ -117,6 +118,7 @@ def test_every_group_follows_the_schedule_step_by_step_in_tensorboard(
     assert {"train/score/loss", "val/sentiment/accuracy", "test/score/pearson"} <= set(scalars)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_continued_by_the_same_settings_only(
     lit_mtl: Run, fit_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_diverging_run_is_stopped(
     assert not (RUNS / "version_0" / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_length_one_reaches_the_embedding(lit_mtl: Run, fit_arguments: list[str]) -> None:
     for number, flag in enumerate(("true", "false")):
         assert lit_mtl("fit", *fit_arguments, f"--model.normalize={flag}") == 0
@@ -229,6 +232,7 @@ def test_length_one_reaches_the_embedding(lit_mtl: Run, fit_arguments: list[str]
         assert torch.allclose(norms, torch.ones(2), atol=1e-5) == (flag == "true")
 
 
+@pytest.mark.slow
 def test_a_seed_from_elsewhere_is_the_one_of_the_saved_config(
     lit_mtl: Run, fit_arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +281,7 @@ def rated(path: Path, labels: list[str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_on_data_that_lack_a_label_or_a_level(
     lit_mtl: Run, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,6 +314,7 @@ def test_a_model_is_measured_on_data_that_lack_a_label_or_a_level(
     assert "other.csv:3: expected" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_measuring_another_model_than_the_checkpoints_is_refused(
     lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -563,6 +569,7 @@ def test_the_commands_that_a_fit_ends_with_run(
     assert "\nnext:" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_checkpoints_elsewhere_have_what_was_measured_of_them_beside_them(
     lit_mtl: Run, tiny_bert: Path, tmp_path: Path
 ) -> None:
