@@ -27,8 +27,9 @@ from lit_mtl.artifact.base_share import towards_base
 from lit_mtl.artifact.bundle import TrainedModel, load_checkpoint
 from lit_mtl.callbacks.pair_similarity import pairs_spearman
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
+from lit_mtl.commands.lightning_cli import LitMTLCLI
 from lit_mtl.commands.results import RESULTS_FILE
-from lit_mtl.commands.train import LitMTLCLI, configured, read_data
+from lit_mtl.commands.train import configured, read_data
 from lit_mtl.data.corpus import Corpus
 from lit_mtl.data.scored_pairs import read_scored_pairs
 from lit_mtl.data.splits import SPLITS, Split

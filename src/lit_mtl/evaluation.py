@@ -168,6 +168,31 @@ def selection(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> f
     return sum(values) / max(1, len(values))
 
 
+def logged_values(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> dict[str, float]:
+    """What is logged of a split, by the key behind its name; NaN where a metric is not defined."""
+    losses = [
+        result["loss"] * tasks[name].weight
+        for name, result in results.items()
+        if result["loss"] is not None
+    ]
+    loss = math.nan if diverged(results) else sum(losses)
+    values = {"selection": selection(results, tasks), "loss": loss}
+    for name, result in results.items():
+        for metric, value in scalars(result).items():
+            # what is not defined too, or callbacks would read the value of the validation before
+            values[f"{name}/{metric}"] = math.nan if value is None else value
+    return values
+
+
+def validation_keys(tasks: Mapping[str, Task]) -> list[str]:
+    """The keys that every validation of these tasks logs, sorted."""
+    results = {}
+    for name, task in tasks.items():
+        target = torch.empty(0, *task.target_shape, dtype=task.target_dtype)
+        results[name] = measure(task, torch.empty(0, task.output_dim), target)
+    return sorted(f"val/{key}" for key in logged_values(results, tasks))
+
+
 def _gather(parts: list[Tensor], empty: Tensor, device: torch.device | None) -> Tensor:
     own = torch.cat([empty, *parts])
     if not (is_available() and is_initialized()):

@@ -3,7 +3,6 @@
 Shapes: B rows, T tokens, D embedding dimension.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ from lit_mtl.data.batch import Batch
 from lit_mtl.data.prefix_store import PrefixStore
 from lit_mtl.data.splits import Split
 from lit_mtl.errors import ConfigError
-from lit_mtl.evaluation import SplitOutputs, TaskResult, diverged, measure, scalars, selection
+from lit_mtl.evaluation import SplitOutputs, TaskResult, logged_values, measure
 from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import Architecture, MultiTaskModel, Output
 from lit_mtl.model.pooling import PoolingName
@@ -552,38 +551,13 @@ class MultiTaskModule(LightningModule):
         results = {name: measure(self.tasks[name], *rows) for name, rows in outputs.items()}
         self.outputs[split], self.results[split] = outputs, results
         self.row_ids[split] = {name: part.row_ids for name, part in self._outputs.items()}
-        values = _values(results, self.tasks)
+        values = logged_values(results, self.tasks)
         shown = {f"{name}/{task.primary_metric}" for name, task in self.tasks.items()}
         # a finished checkpoint that is measured is no point of the training curve
         logger = False if self.trainer.state.fn == TrainerFn.VALIDATING else None
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)
-
-
-def validation_keys(tasks: Mapping[str, Task]) -> list[str]:
-    """The keys that every validation of these tasks logs, sorted."""
-    results = {}
-    for name, task in tasks.items():
-        target = torch.empty(0, *task.target_shape, dtype=task.target_dtype)
-        results[name] = measure(task, torch.empty(0, task.output_dim), target)
-    return sorted(f"val/{key}" for key in _values(results, tasks))
-
-
-def _values(results: Mapping[str, TaskResult], tasks: Mapping[str, Task]) -> dict[str, float]:
-    """What is logged of a split."""
-    losses = [
-        result["loss"] * tasks[name].weight
-        for name, result in results.items()
-        if result["loss"] is not None
-    ]
-    loss = math.nan if diverged(results) else sum(losses)
-    values = {"selection": selection(results, tasks), "loss": loss}
-    for name, result in results.items():
-        for metric, value in scalars(result).items():
-            # what is not defined too, or callbacks would read the value of the validation before
-            values[f"{name}/{metric}"] = math.nan if value is None else value
-    return values
 
 
 def _refuse_change(key: str, old: object, new: object) -> None:

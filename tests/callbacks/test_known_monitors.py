@@ -10,7 +10,8 @@ from lit_mtl.callbacks.known_monitors import KnownMonitors, refuse_unknown_monit
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
-from lit_mtl.module import MultiTaskModule, validation_keys
+from lit_mtl.evaluation import validation_keys
+from lit_mtl.module import MultiTaskModule
 from lit_mtl.optim.freezing_plan import Plateau, Stage
 from lit_mtl.tasks import KINDS, task_from_spec
 from tests.conftest import Run, example_data

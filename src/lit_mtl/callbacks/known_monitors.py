@@ -8,7 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lit_mtl.callbacks.staged_freezing import StagedFreezing
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.errors import ConfigError
-from lit_mtl.module import validation_keys
+from lit_mtl.evaluation import validation_keys
 
 _OWN = ("lit_mtl", "lightning", "pytorch_lightning")
 """Packages of which it is known what they log."""

@@ -14,7 +14,8 @@ from lit_mtl.callbacks.console import duration
 from lit_mtl.command_table import PROG
 from lit_mtl.commands.compare_report import report
 from lit_mtl.commands.compare_runs import Run, finish_all, of_task, planned, time_left
-from lit_mtl.commands.train import LitMTLCLI, configured, read_data
+from lit_mtl.commands.lightning_cli import LitMTLCLI
+from lit_mtl.commands.train import configured, read_data
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.sources import Feed, find_sources
 from lit_mtl.data.splits import SPLITS

@@ -8,8 +8,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch.utils.data import DataLoader, IterableDataset
 
 from lit_mtl.artifact.inference import Inference
+from lit_mtl.commands.lightning_cli import restrict_imports
 from lit_mtl.commands.process_group import closing_process_group
-from lit_mtl.commands.train import refusals, restrict_imports
+from lit_mtl.commands.train import refusals
 from lit_mtl.data.inputs import Window
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import remove_partial
