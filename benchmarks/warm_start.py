@@ -29,9 +29,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "warm_start.jsonl"
 
 BATCH = 16
 
-VALIDATION, TEST = 100, 1000
-"""Sentences that are held out."""
-
 SIDES = {
     "pre-trained encoder": lambda options, trained: [f"--model.backbone={options.backbone}"],
     "trained backbone": lambda options, trained: [f"--model.backbone={trained}"],
@@ -48,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 400])
+    parser.add_argument("--held_out", type=int, nargs=2, default=[100, 1000], help="val and test")
     parser.add_argument("--sources", type=Path, nargs="+", default=[Path("tweets"), Path("amazon")])
     parser.add_argument("--first", type=Path, default=Path("movies"), help="trained on before")
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="the folder of them all")
@@ -81,7 +79,7 @@ def measure(
     """Train on some rows of a source; the metrics of its test sentences."""
     path = options.runs / f"{source.name}_{rows}_{seed}.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(options.data / source, path, rows=rows, seed=seed)
+    write_rows(options.data / source, path, rows=rows, held_out=options.held_out, seed=seed)
     epochs = min(30, max(3, math.ceil(300 / math.ceil(rows / BATCH))))
     mine = {"path": str(path), "split": "split", "tasks": {"sentiment": "label", "score": "score"}}
     words = [
@@ -121,11 +119,14 @@ def command(options: argparse.Namespace, words: Sequence[str]) -> None:
     """Run a command of lit_mtl, quietly."""
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     subprocess.run(
-        [sys.executable, "-m", "lit_mtl", *words, "--quiet"], check=True, env=environment
+        [sys.executable, "-m", "lit_mtl", *words, "--quiet"],
+        check=True,
+        env=environment,
+        stdout=subprocess.DEVNULL,
     )
 
 
-def write_rows(corpus: Path, path: Path, *, rows: int, seed: int) -> None:
+def write_rows(corpus: Path, path: Path, *, rows: int, held_out: Sequence[int], seed: int) -> None:
     """A table of drawn sentences with label, score and split; a seed's test sentences are those of any `rows`."""
     labels = {
         text: name
@@ -136,8 +137,8 @@ def write_rows(corpus: Path, path: Path, *, rows: int, seed: int) -> None:
     text, score = (header.split("\t").index(name) for name in ("text", "score"))
     cells = [line.split("\t") for line in lines]
     drawn = random.Random(seed).sample(cells, len(cells))
-    parts = {"test": drawn[:TEST], "val": drawn[TEST : TEST + VALIDATION]}
-    parts["train"] = drawn[TEST + VALIDATION :][:rows]
+    val, test = held_out
+    parts = {"test": drawn[:test], "val": drawn[test:][:val], "train": drawn[test + val :][:rows]}
     written = [
         f"{row[text]}\t{labels.get(row[text], '')}\t{row[score]}\t{split}\n"
         for split, part in parts.items()

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -274,6 +275,32 @@ def test_human_ratings_measures_all_sides_on_the_same_test_sentences(
         assert sizes[0] + sizes[2] == len(
             Path("data", corpus, "scores.tsv").read_text().splitlines()[1:]
         )
+
+
+@pytest.mark.slow
+def test_warm_start_gives_its_three_sides_the_same_sentences(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
+    record = tmp_path / "record.jsonl"
+    many_sentences(tmp_path / "other")
+    options = [f"--record={record}", f"--runs={tmp_path / 'runs'}", f"--data={tmp_path}"]
+    options += [f"--backbone={tiny_bert}", "--first=other", "--sources=other", "--seeds=0"]
+    options += ["--rows=60", "--held_out", "40", "100", "--trainer.accelerator=cpu"]
+    options += ["--trainer.max_epochs=1"]
+    printed = run("warm_start.py", *options, "--trainer.precision=32-true")
+    sides = ["pre-trained encoder", "trained backbone", "warm start"]
+    assert [re.split(r" {2,}", line)[:4] for line in printed.splitlines()[2:]] == [
+        ["other", "60", side, "1"] for side in sides
+    ]
+    runs = [json.loads(line) for line in record.read_text().splitlines()]
+    assert all(abs(each["pearson"]) <= 1 and 0 <= each["accuracy"] <= 1 for each in runs)
+    cells = [
+        line.split("\t") for line in (tmp_path / "runs" / "other_60_0.tsv").read_text().splitlines()
+    ]
+    assert Counter(row[3] for row in cells[1:]) == {"test": 100, "val": 40, "train": 60}
+    assert len({row[0] for row in cells}) == 201
+    assert run("warm_start.py", *options) == printed
+    assert len(record.read_text().splitlines()) == 3
 
 
 def test_the_drawn_trade_off_is_that_of_the_record(tmp_path: Path) -> None:
