@@ -19,7 +19,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
-from lit_mtl.artifact.warm_start import begin_with
+from lit_mtl.artifact.warm_start import begin_with, refuse_no_export
 from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.batch import Batch
 from lit_mtl.data.prefix_store import PrefixStore
@@ -202,6 +202,8 @@ class MultiTaskModule(LightningModule):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer, which travels with the checkpoint."""
         if self._tokenizer is None:
+            if self.warm_start:
+                refuse_no_export(self.backbone_name)
             self._tokenizer = load_tokenizer(self.backbone_name)
         return self._tokenizer
 

@@ -123,6 +123,10 @@ def test_only_a_folder_of_export_has_something_to_go_on_from(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     tasks = {"a": Classification(labels=("x", "y"))}
+    for name in (str(tiny_bert), str(tmp_path / "runs" / "best.ckpt"), "minilm"):
+        module = MultiTaskModule(name, warm_start=True)
+        with pytest.raises(ConfigError, match=r"model\.warm_start.* is none\. `export --ckpt_path"):
+            module.tokenizer  # noqa: B018  what a fit needs first
     with pytest.raises(ConfigError, match=r"model\.warm_start.* is none"):
         MultiTaskModule(str(tiny_bert), warm_start=True).build(tasks)
     with pytest.raises(ConfigError, match="`pretrained` to be true"):

@@ -9,7 +9,6 @@ import torch
 from lit_mtl.artifact.folder import is_export, read_folder
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
-from lit_mtl.pretrained import resolve
 
 _FORM = ("pooling", "embedding_dim", "normalize")
 """What an encoder's projection and heads were trained with."""
@@ -48,13 +47,21 @@ def begin_with(network: MultiTaskModel, folder: str) -> Taken:
         ConfigError: if it is no such folder, or one of an encoder of another form.
         StorageError: if it is damaged.
     """
-    place = Path(resolve(folder))
-    if not is_export(place):
+    refuse_no_export(folder)
+    return take_over(network, read_folder(Path(folder).expanduser()).network)
+
+
+def refuse_no_export(folder: str) -> None:
+    """Refuse what nobody can go on from.
+
+    Raises:
+        ConfigError: saying how a folder to go on from is made.
+    """
+    if not is_export(Path(folder).expanduser()):
         raise ConfigError(
-            "`model.warm_start` goes on from a folder of `export`, as `model.backbone`; "
-            f"{folder!r} is none"
+            f"`model.warm_start` goes on from a folder of `export`, as `model.backbone`; {folder!r} is "
+            "none. `export --ckpt_path <checkpoint> --output <folder>` makes one"
         )
-    return take_over(network, read_folder(place).network)
 
 
 @torch.no_grad()
