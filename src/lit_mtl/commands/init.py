@@ -16,12 +16,13 @@ from torch import nn
 
 from lit_mtl.commands.quiet import silence_upstream_notes
 from lit_mtl.data.corpus import Corpus
+from lit_mtl.data.dataset_tables import HUB
 from lit_mtl.data.inspection import Guess, guess, guess_named, is_split_column, look_at, text_column
 from lit_mtl.data.joining import build_corpus
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter, split_of_name
-from lit_mtl.data.tables import HUB, is_table, open_table, saved_datasets, tables
+from lit_mtl.data.tables import is_table, open_table, saved_datasets, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.files import write_atomically
 from lit_mtl.pretrained import PACKAGED, load_tokenizer, resolve
