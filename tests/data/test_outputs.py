@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from lit_mtl.data.outputs import flattened, row_writer
-from lit_mtl.data.tables import Verbatim
+from lit_mtl.data.table_cells import Verbatim
 from lit_mtl.errors import ConfigError
 
 FOUND = {

@@ -9,7 +9,9 @@ from typing import IO, NamedTuple
 import pyarrow as pa
 
 from lit_mtl.data.readers import file_lines, lines, refuse_missing
-from lit_mtl.data.tables import FORMATS, Cell, Table, open_table, sentence
+from lit_mtl.data.table import Table, sentence
+from lit_mtl.data.table_cells import Cell
+from lit_mtl.data.tables import FORMATS, open_table
 from lit_mtl.errors import DataError
 
 WINDOW = 4096

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lit_mtl.data.splits import split_of_name
-from lit_mtl.data.tables import TEXT_COLUMNS, Foreign, Table
+from lit_mtl.data.table import TEXT_COLUMNS, Table
+from lit_mtl.data.table_cells import Foreign
 from lit_mtl.errors import DataError
 from lit_mtl.tasks import Classification
 from lit_mtl.tasks.cells import read_number, split_cell

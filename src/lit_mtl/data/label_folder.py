@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 from lit_mtl.data.readers import file_lines, refuse_missing, visible_files
-from lit_mtl.data.tables import Record, Table
+from lit_mtl.data.table import Record, Table
 from lit_mtl.errors import DataError, MissingInputError
 
 LABEL = "label"

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from lit_mtl.data.tables import Verbatim
+from lit_mtl.data.table_cells import Verbatim
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import atomic_writer
 

@@ -11,10 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from lit_mtl.data.cache import FileState, contents_of, ensure, entry, refuse_changed
 from lit_mtl.data.corpus import Corpus
+from lit_mtl.data.dataset_tables import HUB, open_hub_dataset
 from lit_mtl.data.joining import Contradictions, build_corpus
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import Splitter
-from lit_mtl.data.tables import HUB, files_of, open_hub_dataset
+from lit_mtl.data.tables import files_of
 from lit_mtl.errors import ConfigError
 from lit_mtl.pretrained import pack_tokenizer
 from lit_mtl.tasks.base import Task

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lit_mtl.data.corpus import Reading, Reason
 from lit_mtl.data.sources import Feed, Findings
 from lit_mtl.data.splits import Split, declared_split, position_of, text_key
-from lit_mtl.data.tables import Record, sentence
+from lit_mtl.data.table import Record, sentence
 from lit_mtl.errors import ConfigError, DataError
 from lit_mtl.tasks.base import Target, Task
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lit_mtl.data.tables import open_table, sentence
+from lit_mtl.data.table import sentence
+from lit_mtl.data.tables import open_table
 from lit_mtl.errors import DataError
 from lit_mtl.tasks.cells import read_number
 

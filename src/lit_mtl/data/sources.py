@@ -4,20 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lit_mtl.data.dataset_tables import HUB, open_hub_dataset
 from lit_mtl.data.downloads import CORPORA, DOCUMENT, OF_DOCUMENTS, CorpusName
 from lit_mtl.data.label_folder import LABEL, label_files, open_label_folder
 from lit_mtl.data.split_list import SplitList, open_split_list
 from lit_mtl.data.splits import Split, split_of_name
-from lit_mtl.data.tables import (
-    FORMATS,
-    HUB,
-    Table,
-    is_table,
-    open_hub_dataset,
-    open_table,
-    saved_datasets,
-    tables,
-)
+from lit_mtl.data.table import Table
+from lit_mtl.data.tables import FORMATS, is_table, open_table, saved_datasets, tables
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks.base import Task
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lit_mtl.data.readers import file_lines
 from lit_mtl.data.splits import SPLITS, Split, declared_split, text_key
-from lit_mtl.data.tables import Table, is_table, open_table, sentence
+from lit_mtl.data.table import Table, sentence
+from lit_mtl.data.tables import is_table, open_table
 from lit_mtl.errors import DataError, MissingInputError
 
 SENTENCES, SETS = "datasetSentences.txt", "datasetSplit.txt"
