@@ -1,6 +1,6 @@
 """Going on from a trained model beside beginning anew: the same two tasks on few sentences of another source.
 
-    python benchmarks/warm_start.py [--seeds 0 1 2] [--threads 1]   # half an hour; resumable
+    python benchmarks/warm_start.py [--seeds 0 1 2] [--threads 1]   # an hour; resumable
     python benchmarks/warm_start.py --table                         # of what is recorded so far
 
 The quickstart's model, of the movies, is trained and exported once. Then both tasks are trained on some hundred
