@@ -19,7 +19,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
-from lit_mtl.artifact.warm_start import begin_with, refuse_no_export
+from lit_mtl.artifact.warm_start import take_over, trained_in, verify_start
 from lit_mtl.checkpoints import SPEC_KEY
 from lit_mtl.data.batch import Batch
 from lit_mtl.data.prefix_store import PrefixStore
@@ -45,6 +45,7 @@ from lit_mtl.pretrained import (
     pack_tokenizer,
     trained_beside,
     unpack_tokenizer,
+    weights_sum,
 )
 from lit_mtl.tasks.base import Task
 
@@ -178,6 +179,8 @@ class MultiTaskModule(LightningModule):
         self.row_ids: dict[str, dict[str, Tensor]] = {}
         self.shared: Shared | None = None
         self._network: MultiTaskModel | None = None
+        # of the folder that it began with
+        self._backbone_sum: str | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._outputs: dict[str, SplitOutputs] = {}
         self._declared_rates: list[tuple[Any, ...]] = []
@@ -203,7 +206,7 @@ class MultiTaskModule(LightningModule):
         """The backbone's tokenizer, which travels with the checkpoint."""
         if self._tokenizer is None:
             if self.warm_start:
-                refuse_no_export(self.backbone_name)
+                verify_start(self.backbone_name)
             self._tokenizer = load_tokenizer(self.backbone_name)
         return self._tokenizer
 
@@ -213,14 +216,16 @@ class MultiTaskModule(LightningModule):
         Args:
             tasks: the tasks by name, with labels resolved.
         """
+        # first, so that damage is told by its file and not by what reads it
+        trained = trained_in(self.backbone_name) if self.warm_start else None
         network = MultiTaskModel.from_backbone(
             self.backbone_name,
             tasks=tasks,
             architecture=self.architecture,
             pretrained=self.pretrained,
         )
-        if self.warm_start:
-            taken = begin_with(network, self.backbone_name)
+        if trained is not None:
+            taken = take_over(network, trained)
             self.heads_taken_over = taken.heads
             rank_zero_info(f"{self.backbone_name}: {taken}")
         elif self.pretrained and (left := trained_beside(self.backbone_name)):
@@ -228,11 +233,14 @@ class MultiTaskModule(LightningModule):
                 f"{self.backbone_name}: the backbone alone is taken over, without {', '.join(left)}; "
                 "projection and heads begin anew. `model.warm_start: true` goes on from a model of `export`"
             )
+        if self.pretrained:
+            self._backbone_sum = weights_sum(self.backbone_name)
         self._use(network)
 
     def restore(self, spec: Mapping[str, Any]) -> None:
         """Build the network that a checkpoint's entry describes, with neither hub nor backbone."""
         self._use(MultiTaskModel.from_spec(spec))
+        self._backbone_sum = spec.get("backbone_sha256")
         config = self.network.encoder.backbone.config
         self._tokenizer = unpack_tokenizer(spec.get("tokenizer"), config)
 
@@ -402,6 +410,7 @@ class MultiTaskModule(LightningModule):
             **self.network.spec(),
             "backbone": self.backbone_name,
             "pretrained": self.pretrained,
+            "backbone_sha256": self._backbone_sum,
             "tokenizer": pack_tokenizer(self.tokenizer),
         }
         if self.loss_balancing != "static":

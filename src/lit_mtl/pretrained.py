@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from lit_mtl.errors import ConfigError, MissingInputError
+from lit_mtl.files import sha256_of
 
 PACKAGED = "minilm"
 """Name of the packaged encoder, sentence-transformers/all-MiniLM-L6-v2 (22.7 M parameters)."""
@@ -116,6 +117,16 @@ def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrai
         )
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+def weights_sum(name: str) -> str | None:
+    """SHA-256 of the weights in a local folder, which may be overwritten later; None of any other backbone.
+
+    Args:
+        name: of the backbone.
+    """
+    path = Path(resolve(name)) / "model.safetensors"
+    return sha256_of(path) if name != PACKAGED and path.is_file() else None
 
 
 def trained_beside(name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """A warm start is the model that it goes on from, in the new run's labels and units."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from lit_mtl import load
 from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.artifact.warm_start import take_over
-from lit_mtl.errors import ConfigError
+from lit_mtl.errors import ConfigError, StorageError
 from lit_mtl.model.multitask import Architecture, MultiTaskModel
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.tasks import (
@@ -198,6 +199,47 @@ def test_a_run_that_is_continued_has_its_own_weights_to_the_bit(
     states = sorted((runs[0] / "checkpoints").glob("step_*.ckpt"), key=lambda path: len(path.name))
     assert lit_mtl(*words, names[1], f"--ckpt_path={states[0]}") == 0
     assert differing(*map(last_state, runs)) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "heads.safetensors"]
+)
+def test_damage_is_told_by_its_file(name: str, tmp_path: Path) -> None:
+    model = written(tmp_path / "export")
+    path = tmp_path / "export" / name
+    for content in (path.read_bytes()[:500][:-1], None):
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        module = MultiTaskModule(str(tmp_path / "export"), warm_start=True, embedding_dim=8)
+        with pytest.raises(StorageError, match=rf"{name}: (damaged|missing)"):
+            module.tokenizer  # noqa: B018  what a fit needs first
+        with pytest.raises(StorageError, match=rf"{name}: (damaged|missing)"):
+            module.build(model.network.tasks)
+
+
+def test_a_base_that_was_overwritten_is_none(
+    lit_mtl: Run,
+    exported: Path,
+    fit_arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start = shutil.copytree(exported, tmp_path / "start")
+    assert lit_mtl(*going_on(start, fit_arguments, "--trainer.max_epochs=1")) == 0
+    best = ["export", f"--ckpt_path={run_folder(tmp_path) / 'checkpoints' / 'best.ckpt'}"]
+    assert lit_mtl(*best, "--output=shared", "--base_share=1") == 0
+    base, shared = (load(folder).network.encoder.backbone for folder in (exported, "shared"))
+    weights = shared.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in base.state_dict().items())
+    assert lit_mtl(*best, f"--output={start}", "--overwrite") == 0
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"a fine film {n}\n" for n in range(120)))
+    for words in (["--base_share=1"], [f"--align_to_base={texts}"]):
+        capsys.readouterr()
+        assert lit_mtl(*best, "--output=again", *words) == 2
+        assert "has other weights now" in capsys.readouterr().err
+        assert not Path("again").exists()
 
 
 def test_principal_directions_would_replace_what_is_taken_over(

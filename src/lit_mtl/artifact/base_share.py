@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.backbone import Backbone
-from lit_mtl.pretrained import load_config
+from lit_mtl.pretrained import load_config, weights_sum
 
 _BACKBONE = "encoder.backbone."
 
@@ -39,6 +39,7 @@ def towards_base(
     }
     own = {key: value for key, value in state.items() if key.startswith(_BACKBONE)}
     refuse_another_base(own, base, name=name, wanted_by="base_share")
+    refuse_overwritten_base(spec, wanted_by="base_share")
     mixed = {key: torch.lerp(value, base[key].to(value.dtype), share) for key, value in own.items()}
     return {**state, **mixed}
 
@@ -77,6 +78,25 @@ def refuse_another_base(
         raise ConfigError(
             f"`{wanted_by}` needs the base of the checkpoint's backbone; what {name!r} names now has "
             "other parameters"
+        )
+
+
+def refuse_overwritten_base(spec: Mapping[str, Any], *, wanted_by: str) -> None:
+    """Refuse a folder whose weights are not those with which a checkpoint's backbone began.
+
+    Args:
+        spec: the checkpoint's entry.
+        wanted_by: the option that needs the base.
+
+    Raises:
+        ConfigError: naming the folder and the option.
+    """
+    name = base_of(spec, wanted_by=wanted_by)
+    began_with = spec.get("backbone_sha256")
+    if began_with is not None and weights_sum(name) != began_with:
+        raise ConfigError(
+            f"`{wanted_by}` needs the base of the checkpoint's backbone; {name!r} has other weights now than "
+            "when the run began"
         )
 
 

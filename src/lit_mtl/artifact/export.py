@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lit_mtl.artifact.base_alignment import align_to_base
-from lit_mtl.artifact.base_share import base_of
+from lit_mtl.artifact.base_share import base_of, refuse_overwritten_base
 from lit_mtl.artifact.bundle import TrainedModel, calibration_of, load_checkpoint, run_of
 from lit_mtl.artifact.card import Evidence, model_card
 from lit_mtl.artifact.folder import (
@@ -75,7 +75,9 @@ def export(
     if base_share:
         evidence = Evidence(config=evidence.config, base_share=base_share)
     if align_texts is not None:
-        base = base_of(read_checkpoint(checkpoint)[SPEC_KEY], wanted_by="align_to_base")
+        spec = read_checkpoint(checkpoint)[SPEC_KEY]
+        base = base_of(spec, wanted_by="align_to_base")
+        refuse_overwritten_base(spec, wanted_by="align_to_base")
         evidence = replace(evidence, alignment=align_to_base(model, align_texts, base=base))
     with atomic_folder(output) as folder:
         tokenizer = write_model(model, folder)

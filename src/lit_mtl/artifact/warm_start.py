@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import torch
 
-from lit_mtl.artifact.folder import is_export, read_folder
+from lit_mtl.artifact.folder import is_export, read_folder, verify_folder
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
+from lit_mtl.pretrained import PACKAGED
 
 _FORM = ("pooling", "embedding_dim", "normalize")
 """What an encoder's projection and heads were trained with."""
@@ -36,32 +37,34 @@ class Taken(NamedTuple):
         return "; ".join(["its encoder is taken over", *said])
 
 
-def begin_with(network: MultiTaskModel, folder: str) -> Taken:
-    """Give a model what an exported folder has trained, as `take_over` does.
-
-    Args:
-        network: the new model, on the backbone of the folder.
-        folder: of an `export`.
+def trained_in(folder: str) -> MultiTaskModel:
+    """The model of an exported folder, to go on from.
 
     Raises:
-        ConfigError: if it is no such folder, or one of an encoder of another form.
+        ConfigError: if it is no such folder.
         StorageError: if it is damaged.
     """
-    refuse_no_export(folder)
-    return take_over(network, read_folder(Path(folder).expanduser()).network)
+    return read_folder(_export(folder)).network
 
 
-def refuse_no_export(folder: str) -> None:
-    """Refuse what nobody can go on from.
+def verify_start(folder: str) -> None:
+    """Look at such a folder before anything else reads from it.
 
     Raises:
-        ConfigError: saying how a folder to go on from is made.
+        ConfigError: if it is no such folder.
+        StorageError: if it is damaged.
     """
-    if not is_export(Path(folder).expanduser()):
+    verify_folder(_export(folder))
+
+
+def _export(folder: str) -> Path:
+    place = Path(folder).expanduser()
+    if folder == PACKAGED or not is_export(place):
         raise ConfigError(
             f"`model.warm_start` goes on from a folder of `export`, as `model.backbone`; {folder!r} is "
             "none. `export --ckpt_path <checkpoint> --output <folder>` makes one"
         )
+    return place
 
 
 @torch.no_grad()
