@@ -71,8 +71,9 @@ def _export(folder: str) -> Path:
 def take_over(network: MultiTaskModel, trained: MultiTaskModel) -> Taken:
     """Give a model the encoder of a trained one, and its heads of the same names where they fit.
 
-    A head that is taken over gives the labels or scores that it gave there, in this model's order of
-    labels and units of scores. Where it has other labels or is of another kind, it begins anew.
+    A head that is taken over has the outputs that it had there, in this model's order of labels and units
+    of scores (the spread of `regression_with_spread` about); predictions are clipped to this model's range.
+    Where `Task.adopted_head` finds none, it begins anew. Calibration stays behind.
 
     Args:
         network: begins with them.
