@@ -149,7 +149,7 @@ class MultiTaskModule(LightningModule):
             raise ConfigError(
                 "Expected argument `pretrained` to be true with `warm_start`, but got false"
             )
-        self.heads_taken_over: list[str] = []
+        self.heads_taken_over: set[str] = set()
         self.architecture = Architecture(
             pooling=pooling,
             embedding_dim=embedding_dim,
@@ -226,7 +226,7 @@ class MultiTaskModule(LightningModule):
         )
         if trained is not None:
             taken = take_over(network, trained)
-            self.heads_taken_over = taken.heads
+            self.heads_taken_over = set(taken.heads)
             rank_zero_info(f"{self.backbone_name}: {taken}")
         elif self.pretrained and (left := trained_beside(self.backbone_name)):
             rank_zero_info(

@@ -40,3 +40,41 @@ def test_several_sources_are_named_without_their_places(exported: Path) -> None:
     assert "Trained on: forum." in card
     assert "secret" not in card
     assert "a: b" in card
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence", "base"),
+    [
+        (
+            {"backbone": "org/bert"},
+            "It began with the pre-trained backbone `org/bert`.",
+            "org/bert",
+        ),
+        ({"backbone": "minilm"}, "It began with the pre-trained backbone `minilm`.", None),
+        ({"backbone": "/home/me/mine"}, "It began with the pre-trained backbone `mine`.", None),
+        ({"backbone": "org/bert", "pretrained": False}, "It began with random weights.", None),
+        (
+            {"backbone": "../me/mine", "warm_start": True},
+            "It went on from the exported model `mine`.",
+            None,
+        ),
+    ],
+)
+def test_it_says_how_the_weights_began(
+    exported: Path, options: dict[str, object], sentence: str, base: str | None
+) -> None:
+    card = model_card(load(exported), Evidence(config={"model": options}), name="it", graphs={})
+    assert f" {sentence} Sentences are cut" in card
+    assert "me/" not in card
+    assert yaml.safe_load(card.split("---")[1]).get("base_model") == base
+    shown = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])["model"]["backbone"]
+    assert shown == str(options["backbone"]).removeprefix("/home/me/").removeprefix("../me/")
+
+
+def test_a_base_in_a_folder_is_not_one_of_the_hub(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org" / "bert").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    evidence = Evidence(config={"model": {"backbone": "org/bert"}})
+    assert "base_model" not in model_card(load(exported), evidence, name="it", graphs={})

@@ -50,6 +50,9 @@ NEW: dict[str, Task] = {
 }
 
 
+RANGES = "-4 to 4 there, -5 to 6 here"
+
+
 def network(tasks: dict[str, Task], *, seed: int, **architecture: Any) -> MultiTaskModel:
     torch.manual_seed(seed)
     options = {"embedding_dim": 8, **architecture}
@@ -78,7 +81,7 @@ def test_every_kind_of_head_predicts_what_it_did() -> None:
     mask = torch.ones_like(ids)
 
     taken = take_over(new, held)
-    assert taken == (sorted(HELD), [], [])
+    assert taken == (dict.fromkeys(sorted(HELD), "") | {"score": RANGES}, {}, {})
     with torch.no_grad():
         was, now = held(ids, mask), new(ids, mask)
     assert torch.equal(was.sentence_embedding, now.sentence_embedding)
@@ -90,24 +93,49 @@ def test_every_kind_of_head_predicts_what_it_did() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "new"),
+    ("held", "new", "reason"),
     [
-        (Classification(labels=("x", "y")), Classification(labels=("x", "y", "z"))),
-        (Classification(labels=("x", "y")), Multilabel(labels=("x", "y"))),
-        (Regression(low=0, high=1), Classification(labels=("x", "y"))),
-        (Regression(low=0, high=1), RegressionWithSpread(low=0, high=1)),
-        (Regression(low=0, high=1), Regression(low=0, high=1, bounded=True)),
-        (Regression(low=0, high=1, bounded=True), Regression(low=0, high=2, bounded=True)),
-        (RegressionWithSpread(low=0, high=1), Regression(low=0, high=1)),
-        (RatingDistribution(low=1, high=2), RatingDistribution(low=1, high=3)),
+        (
+            Classification(labels=("x", "y")),
+            Classification(labels=("x", "y", "z")),
+            "other labels there: x, y",
+        ),
+        (
+            Classification(labels=("x", "y")),
+            Multilabel(labels=("x", "y")),
+            "classification there",
+        ),
+        (Regression(low=0, high=1), Classification(labels=("x", "y")), "regression there"),
+        (Regression(low=0, high=1), RegressionWithSpread(low=0, high=1), "regression there"),
+        (Regression(low=0, high=1), Regression(low=0, high=1, bounded=True), "not bounded there"),
+        (Regression(low=0, high=1, bounded=True), Regression(low=0, high=1), "bounded there"),
+        (
+            Regression(low=0, high=1, bounded=True),
+            Regression(low=0, high=2, bounded=True),
+            "0 to 1 there, 0 to 2 here",
+        ),
+        (
+            RegressionWithSpread(low=0, high=1),
+            Regression(low=0, high=1),
+            "regression_with_spread there",
+        ),
+        (
+            RatingDistribution(low=1, high=2),
+            RatingDistribution(low=1, high=3),
+            "1 to 2 there, 1 to 3 here",
+        ),
+        (Ordinal(low=1, high=2), Ordinal(low=1, high=3), "other outputs there"),
     ],
 )
-def test_a_head_that_means_something_else_begins_anew(held: Task, new: Task) -> None:
-    trained, fresh = network({"a": held, "b": held}, seed=1), network({"a": new, "c": new}, seed=2)
+def test_a_head_that_means_something_else_begins_anew(held: Task, new: Task, reason: str) -> None:
+    trained = network({"a": held, "b_score": held}, seed=1)
+    fresh = network({"a": new, "b_scores": new, "c": new}, seed=2)
     before = fresh.head_layer("a").weight.clone()
     taken = take_over(fresh, trained)
-    assert taken == ([], ["a", "b"], ["a", "c"])
-    assert str(taken) == "its encoder is taken over; without its heads a, b; new heads a, c"
+    assert str(taken) == (
+        f"its encoder is taken over; without its heads a, b_score; new heads a ({reason}), "
+        "b_scores (none of this name there, perhaps b_score is meant), c"
+    )
     assert torch.equal(fresh.head_layer("a").weight, before)
 
 
@@ -124,9 +152,14 @@ def test_only_a_folder_of_export_has_something_to_go_on_from(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     tasks = {"a": Classification(labels=("x", "y"))}
-    for name in (str(tiny_bert), str(tmp_path / "runs" / "best.ckpt"), "minilm"):
+    for name, lacks in {
+        str(tiny_bert): rf" \({tiny_bert / 'manifest.json'} is missing\)",
+        str(tmp_path / "runs" / "best.ckpt"): "",
+        "minilm": "",
+    }.items():
         module = MultiTaskModule(name, warm_start=True)
-        with pytest.raises(ConfigError, match=r"model\.warm_start.* is none\. `export --ckpt_path"):
+        refusal = rf"model\.warm_start.* is none{lacks}\. `export --ckpt_path"
+        with pytest.raises(ConfigError, match=refusal):
             module.tokenizer  # noqa: B018  what a fit needs first
     with pytest.raises(ConfigError, match=r"model\.warm_start.* is none"):
         MultiTaskModule(str(tiny_bert), warm_start=True).build(tasks)
@@ -135,7 +168,7 @@ def test_only_a_folder_of_export_has_something_to_go_on_from(
     model = written(tmp_path / "export")
     module = MultiTaskModule(str(tmp_path / "export"), warm_start=True, embedding_dim=8)
     module.build({"a": model.network.tasks["a"], "b": tasks["a"]})
-    assert module.heads_taken_over == ["a"]
+    assert module.heads_taken_over == {"a"}
     own = TrainedModel(module.network, module.tokenizer).predict(TEXTS)
     assert [row["a"] for row in own] == [row["a"] for row in model.predict(TEXTS)]
 

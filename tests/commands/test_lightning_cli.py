@@ -81,7 +81,10 @@ def test_measuring_another_model_than_the_checkpoints_is_refused(
     Path("other.yaml").write_text("model: {pooling: cls}\n")
     for command in ("validate", "test"):
         for words, message in (
-            (["--model.pooling=mean"], "pooling='max'; `model.pooling` asks for 'mean'"),
+            (
+                ["--model.pooling=mean"],
+                "pooling='max'; `model.pooling` asks for 'mean'. Set it to 'max'",
+            ),
             (["--config=other.yaml"], "pooling='max'; `model.pooling` asks for 'cls'"),
             (["--model.backbone=minilm"], "`model.backbone` asks for 'minilm'"),
             (["--model.embedding_dim=8"], "embedding_dim=256; `model.embedding_dim` asks for 8"),

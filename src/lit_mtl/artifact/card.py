@@ -1,5 +1,6 @@
 """The model card of an exported folder: what it is, how well it does, and how to load it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from tabulate import tabulate
 from lit_mtl.artifact.base_alignment import Alignment
 from lit_mtl.artifact.bundle import TrainedModel
 from lit_mtl.calibration import Calibration
+from lit_mtl.pretrained import PACKAGED
 
 _SHOWN = ("seed_everything", "tasks", "data", "model", "freezing")
 """Parts of a run's config that the card shows, beside the length of the training."""
@@ -19,6 +21,8 @@ _TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "
 
 _PATHS = ("path", "val_path", "test_path", "split_list", "corpus_archive", "cache_dir")
 """Settings of the data that hold paths; a card may become public."""
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +61,17 @@ def model_card(
         graphs: file name of each ONNX graph to what is known of it.
     """
     architecture, backbone = model.network.architecture, model.network.encoder.backbone
+    begun = evidence.config.get("model", {})
     tasks = ", ".join(f"{task} ({kind.kind})" for task, kind in model.network.tasks.items())
     parts = [
         "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n"
-        "tags:\n- sentence-transformers\n- feature-extraction\n- lit_mtl\n---",
+        f"tags:\n- sentence-transformers\n- feature-extraction\n- lit_mtl\n{_hub_base(begun)}---",
         f"# {name}",
         f"A sentence encoder with one head for each of the tasks {tasks}, trained together by "
         f"lit_mtl: a {backbone.config.model_type} backbone of {backbone.num_layers} layers, "
         f"{architecture.pooling} pooling and a linear layer to {architecture.embedding_dim} "
-        f"dimensions{', scaled to length 1' if architecture.normalize else ''}. Sentences are cut "
-        f"after {model.tokenizer.model_max_length} tokens.",
+        f"dimensions{', scaled to length 1' if architecture.normalize else ''}. {_beginning(begun)}"
+        f"Sentences are cut after {model.tokenizer.model_max_length} tokens.",
         *([_base(evidence)] if evidence.base_share else []),
         _use(model, name, graphs),
         _data(evidence.results, evidence.config),
@@ -123,6 +128,32 @@ model = lit_mtl.load("{name}")
 embeddings = model.embed(["A sentence."])
 predictions = model.predict(["A sentence."])  # {", ".join(model.network.tasks)}
 ```{onnx}"""
+
+
+def _beginning(options: Mapping[str, Any]) -> str:
+    """What the weights were before the training, in a sentence; nothing where it is not known."""
+    if "backbone" not in options:
+        return ""
+    if not options.get("pretrained", True):
+        return "It began with random weights. "
+    name = _public(options["backbone"])
+    if options.get("warm_start"):
+        return f"It went on from the exported model `{name}`. "
+    return f"It began with the pre-trained backbone `{name}`. "
+
+
+def _hub_base(options: Mapping[str, Any]) -> str:
+    """The line of the head by which the model hub knows the base; none of a base that is not there."""
+    name = str(options.get("backbone", ""))
+    local = name == PACKAGED or Path(name).is_dir()
+    if local or not _HUB_NAME.fullmatch(name) or not options.get("pretrained", True):
+        return ""
+    return f"base_model: {name}\n"
+
+
+def _public(backbone: str) -> str:
+    """A backbone's name on the hub, or the last part of a folder's path."""
+    return backbone if _HUB_NAME.fullmatch(backbone) else Path(backbone).name
 
 
 def _base(evidence: Evidence) -> str:
@@ -243,6 +274,8 @@ def _config(config: Mapping[str, Any]) -> str:
     shown = {key: config[key] for key in _SHOWN if key in config}
     shown["trainer"] = {key: config.get("trainer", {}).get(key) for key in _TRAINER}
     shown["data"] = _without_paths(config.get("data", {}))
+    if "backbone" in (options := config.get("model", {})):
+        shown["model"] = {**options, "backbone": _public(options["backbone"])}
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
     return f"## Configuration\n\n```yaml\n{text}```"
 

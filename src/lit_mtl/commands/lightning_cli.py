@@ -190,7 +190,7 @@ class LitMTLCLI(LightningCLI):
             if asked[name] != value:
                 raise ConfigError(
                     f"{self.checkpoint}: holds a model with {name}={value!r}; "
-                    f"`model.{name}` asks for {asked[name]!r}. Leave the option out"
+                    f"`model.{name}` asks for {asked[name]!r}. Set it to {value!r}"
                 )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

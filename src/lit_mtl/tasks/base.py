@@ -29,6 +29,10 @@ Claims = tuple[Tensor, Tensor]
 """Probabilities that were stated, (N,), and 1 or 0 for what came true and what did not, (N,)."""
 
 
+class OtherOutputsError(Exception):
+    """A task's head cannot predict what the head of another one does; with the reason, for people."""
+
+
 class Head(nn.Sequential):
     """Dropout and one linear layer: (R, D) to (R, O)."""
 
@@ -189,9 +193,7 @@ class Task(ABC):
         """
         return self.kind == other.kind and self._outputs() == other._outputs()
 
-    def adopted_head(
-        self, held: "Task", weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
+    def adopted_head(self, held: "Task", weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """The linear layer of a head that another task has trained, as one that predicts the same here.
 
         Args:
@@ -200,9 +202,20 @@ class Task(ABC):
             bias: the same, (O,).
 
         Returns:
-            Weight and bias; None if no head of this task predicts the same.
+            Weight and bias.
+
+        Raises:
+            OtherOutputsError: if no head of this task predicts the same.
         """
-        return (weight, bias) if self.same_outputs(held) else None
+        if held.kind != self.kind:
+            raise OtherOutputsError(f"{held.kind} there")
+        return self._adopted_head(held, weight, bias)
+
+    def _adopted_head(self, held: "Task", weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of a task of the same kind."""
+        if not self.same_outputs(held):
+            raise OtherOutputsError("other outputs there")
+        return weight, bias
 
     @abstractmethod
     def _outputs(self) -> tuple[object, ...]:

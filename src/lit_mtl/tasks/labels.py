@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Task
+from lit_mtl.tasks.base import OtherOutputsError, Task
 from lit_mtl.tasks.probabilities import ProbabilityTask
 
 
@@ -62,14 +62,11 @@ class LabelTask(ProbabilityTask):
         """One logit a label."""
         return len(self.names)
 
-    def adopted_head(
-        self, held: Task, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
+    def _adopted_head(self, held: Task, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Its rows in the order of this task's labels, where these are the same."""
-        if not isinstance(held, LabelTask) or held.kind != self.kind:
-            return None
+        assert isinstance(held, LabelTask)
         if set(held.names) != set(self.names):
-            return None
+            raise OtherOutputsError(f"other labels there: {', '.join(held.names)}")
         order = [held.names.index(name) for name in self.names]
         return weight[order], bias[order]
 

@@ -204,12 +204,10 @@ class RatingDistribution(ScoreTask):
             for part in split_cell(value)
         ]
 
-    def adopted_head(
-        self, held: Task, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
+    def _adopted_head(self, held: Task, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """With this task's offsets of the logits, where the levels are the same."""
-        if not isinstance(held, RatingDistribution) or held.range != self.range:
-            return None
+        assert isinstance(held, RatingDistribution)
+        self.refuse_other_range(held)
         return weight, held._logits(bias) - self._logits(torch.zeros_like(bias))
 
     def _outputs(self) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_mtl.errors import ConfigError
-from lit_mtl.tasks.base import Metrics, Target, Targets, Task
+from lit_mtl.tasks.base import Metrics, OtherOutputsError, Target, Targets, Task
 from lit_mtl.tasks.cells import read_number
 from lit_mtl.tasks.moments import mean_and_deviation
 from lit_mtl.tasks.scores import StandardisedScoreTask, histogram, number_of, score_metrics
@@ -140,19 +140,17 @@ class Regression(StandardisedScoreTask):
         """Pearson and Spearman correlation, mean absolute and root mean squared error."""
         return score_metrics(self.predict(output), target)
 
-    def adopted_head(
-        self, held: Task, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
+    def _adopted_head(self, held: Task, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """In the unit of this task; a bounded one is a head of the same range only."""
-        if not isinstance(held, Regression) or held.bounded != self.bounded:
-            return None
-        if not self.bounded:
-            factor, shift = self.change_of_unit(held)
-        elif held.range == self.range:
+        assert isinstance(held, Regression)
+        if held.bounded != self.bounded:
+            raise OtherOutputsError(f"{'' if held.bounded else 'not '}bounded there")
+        if self.bounded:
+            self.refuse_other_range(held)
             (old_slope, old_start), (slope, start) = held._curve(), self._curve()
             factor, shift = old_slope / slope, (old_start - start) / slope
         else:
-            return None
+            factor, shift = self.change_of_unit(held)
         return weight * factor, bias * factor + shift
 
     def _score(self, output: Tensor) -> Tensor:

@@ -159,12 +159,9 @@ class RegressionWithSpread(StandardisedScoreTask):
             "nll": float(loss.mean()) + constant if len(target) else None,
         }
 
-    def adopted_head(
-        self, held: Task, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
+    def _adopted_head(self, held: Task, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """In the unit of this task; the spread is the same but for its bound, which the unit moves."""
-        if not isinstance(held, RegressionWithSpread):
-            return None
+        assert isinstance(held, RegressionWithSpread)
         factor, shift = self.change_of_unit(held)
         factors, shifts = (
             bias.new_tensor([factor, 1]),

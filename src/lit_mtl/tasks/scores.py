@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from lit_mtl.errors import ConfigError
 from lit_mtl.ranks import spearman
 from lit_mtl.reliability import conformal_radius
-from lit_mtl.tasks.base import Claims, Metrics, Task
+from lit_mtl.tasks.base import Claims, Metrics, OtherOutputsError, Task
 from lit_mtl.tasks.cells import MOST, read_number
 
 _LEAST_SPREAD = 4 * torch.finfo(torch.float32).eps
@@ -89,6 +89,22 @@ class ScoreTask(Task):
         if low is None or high is None:
             raise ConfigError(f"The range of a {self.kind} task is not known before its data")
         return low, high
+
+    def other_range(self, held: Task) -> str:
+        """Both ranges where another task's is not this one's, for people; else nothing."""
+        if not isinstance(held, ScoreTask) or held.range == self.range:
+            return ""
+        (low, high), (own_low, own_high) = held.range, self.range
+        return f"{low:g} to {high:g} there, {own_low:g} to {own_high:g} here"
+
+    def refuse_other_range(self, held: Task) -> None:
+        """A head whose outputs mean places in a range is not one of another range.
+
+        Raises:
+            OtherOutputsError: if it is.
+        """
+        if other := self.other_range(held):
+            raise OtherOutputsError(other)
 
     @property
     def target_dtype(self) -> torch.dtype:
