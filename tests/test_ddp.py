@@ -74,6 +74,7 @@ def arguments(fit_arguments: list[str], steady_bert: Path) -> list[str]:
     return [*fit_arguments, *steady, "--trainer.precision=64-true"]
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_equal_weights_and_equal_one_process(
     arguments: list[str], tmp_path: Path
 ) -> None:

@@ -82,6 +82,15 @@ VARIANTS = {
     ],
 }
 
+FAST = [
+    "accumulation with a tail",
+    "limited epochs",
+    "a budget of tokens",
+    "a cached prefix",
+    "learned loss weights",
+]
+"""Those that every change must pass: together they have most of what a state is made of."""
+
 SHOWN = ("validation", "mid-epoch validation")
 """Those whose dashboards go on as well: the embedding is compared with what it was at the beginning."""
 
@@ -132,7 +141,10 @@ def assert_same_end(folder: Path, reference: Path, *, trained: bool = True) -> N
     assert not list((one / "checkpoints").glob(".partial*"))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS],
+)
 def test_f1_resume_is_exact_from_every_step(
     variant: str, fit_arguments: list[str], tmp_path: Path
 ) -> None:
