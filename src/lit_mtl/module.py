@@ -443,12 +443,12 @@ class MultiTaskModule(LightningModule):
                 for name, value in checkpoint["state_dict"].items()
             }
         )
-        own = self.network.spec()
+        own, held = self.network.spec(), MultiTaskModel.completed(spec)
         if self.trainer.training:
             # a restored network has the checkpoint's own; what was asked for must agree with it
             own |= {"architecture": asdict(self.architecture), "backbone": self.backbone_name}
         for key in sorted({"format", "architecture", "tasks", "backbone"} & set(own)):
-            _refuse_change(key, spec.get(key), own[key])
+            _refuse_change(key, held.get(key), own[key])
 
     def on_train_start(self) -> None:
         """Refuse losses that teach nothing, and other rates than the checkpoint's, which torch would restore.
@@ -478,10 +478,15 @@ class MultiTaskModule(LightningModule):
         """
         for name, task in found.items():
             own = self.tasks.get(name)
-            if own is None or not own.same_outputs(task) or (self.trainer.training and own != task):
+            if own is None:
                 raise ConfigError(
-                    f"The data's task {name!r} is {task}; the model was trained for "
-                    f"{own or ', '.join(self.tasks)}"
+                    f"There are targets of a task {name!r}; the model was trained for "
+                    f"{', '.join(self.tasks)}"
+                )
+            if not own.same_outputs(task) or (self.trainer.training and own != task):
+                raise ConfigError(
+                    f"The data's task {name!r} has {_unlike(task, own)}; the model was trained with "
+                    f"{_unlike(own, task)}"
                 )
         missing = sorted(set(self.tasks) - set(found))
         if found and missing and self.trainer.training:
@@ -569,6 +574,13 @@ class MultiTaskModule(LightningModule):
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)
+
+
+def _unlike(task: Task, other: Task) -> str:
+    """What a task declares otherwise than another one."""
+    others = other.spec()
+    own = {key: value for key, value in task.spec().items() if others.get(key, ...) != value}
+    return ", ".join(f"{key}={value!r}" for key, value in own.items())
 
 
 def _refuse_change(key: str, old: object, new: object) -> None:

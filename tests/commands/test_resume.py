@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_mtl.checkpoints import manifest_of
+from lit_mtl.checkpoints import (
+    SPEC_KEY,
+    manifest_of,
+    read_checkpoint,
+    read_manifest,
+    write_checkpoint,
+)
 from tests.conftest import EXAMPLE_FILES, Run
-from tests.runs import fault, run_folder
+from tests.runs import differing, fault, last_state, run_folder
 
 STOP = fault(what="SIGTERM", step=6)
 
@@ -190,3 +196,48 @@ def test_where_nobody_knows_the_folder_nothing_begins_anew(
     Path("logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
     assert lit_mtl("fit", *fit_arguments, "--config=logger.yaml", "--ckpt_path=auto") == 2
     assert "`checkpoint.dirpath`" in capsys.readouterr().err
+
+
+STAGES = """
+freezing:
+  stages:
+    - {name: heads, freeze: [backbone], until_epoch: 1}
+    - {name: all, lr_scale: 0.5}
+"""
+
+
+def as_of_an_earlier_version(path: Path) -> None:
+    """Write a checkpoint as if some options, and fields of tasks and stages, were not known yet."""
+    checkpoint, facts = read_checkpoint(path), read_manifest(path)
+    spec = checkpoint[SPEC_KEY]
+    del spec["architecture"]["normalize"], spec["tasks"]["score"]["bounded"]
+    for name, state in checkpoint.get("callbacks", {}).items():
+        if name.startswith("StagedFreezing"):
+            for stage in state["plan"]:
+                del stage["warmup_steps"], stage["loss_weights"]
+        if name.startswith("Checkpointing"):
+            del state["settings"]["model.layer_decay"], state["settings"]["averaging.decay"]
+    facts = {key: value for key, value in facts.items() if key not in ("bytes", "sha256")}
+    write_checkpoint(checkpoint, path, facts)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_what_is_new(
+    lit_mtl: Run, fit_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("stages.yaml").write_text(STAGES)
+    words = ["fit", *fit_arguments, "--config=stages.yaml"]
+    assert lit_mtl(*words) == 0
+    assert lit_mtl(*words, *STOP) == 143
+    folder = run_folder(Path(), 1) / "checkpoints"
+    for path in {path.resolve() for path in folder.glob("*.ckpt")}:
+        as_of_an_earlier_version(path)
+    words.append("--ckpt_path=auto")
+    assert lit_mtl(*words, "--model.layer_decay=0.9") == 2
+    message = capsys.readouterr().err
+    assert "other settings: model.layer_decay: 0.95 there, 0.9 here. Continue" in message
+    assert lit_mtl(*words, "--tasks.score.init_args.bounded=true") == 2
+    message = capsys.readouterr().err
+    assert "'score' has bounded=True; the model was trained with bounded=False" in message
+    assert lit_mtl("test", *fit_arguments, "--ckpt_path", folder / "best.ckpt") == 0
+    assert lit_mtl(*words) == 0
+    assert not differing(last_state(folder.parent), last_state(run_folder(Path(), 0)))

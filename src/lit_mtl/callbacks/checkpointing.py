@@ -109,6 +109,7 @@ class Checkpointing(Checkpoint):
         self.mode = mode
         self.dirpath = None if dirpath is None else Path(dirpath).expanduser()
         self.settings: dict[str, Any] = {}
+        self.default_settings: dict[str, Any] = {}
         self.best_score: float | None = None
         self.finished = False
         self.last_path = Path()
@@ -204,7 +205,9 @@ class Checkpointing(Checkpoint):
         keys = ("sentences", "fingerprint")
         old = {f"data's {key}": data[key] for key in keys}
         new = {f"data's {key}": datamodule.state_dict()[key] for key in keys}
-        old |= {"number of processes": state["world_size"]} | state["settings"]
+        # a setting of a later version is one that this checkpoint's run did without
+        old |= {"number of processes": state["world_size"]}
+        old |= self.default_settings | state["settings"]
         new |= {"number of processes": self._world_size} | self.settings
         _refuse_differences(old, new)
 

@@ -8,7 +8,7 @@ DDP wraps the model, whose reducer then never learns of what is thawed later, an
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -24,7 +24,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from lit_mtl.errors import ConfigError
 from lit_mtl.log_moments import logs_now
 from lit_mtl.model.multitask import MultiTaskModel
-from lit_mtl.optim.freezing_plan import Plateau, Stage, frozen_prefix, frozen_sets, hole, starved
+from lit_mtl.optim.freezing_plan import (
+    Plateau,
+    Stage,
+    frozen_prefix,
+    frozen_sets,
+    hole,
+    stage_from_spec,
+    starved,
+)
 from lit_mtl.optim.loss_balancing import UncertaintyWeights, refuse_idle
 from lit_mtl.optim.schedules import courses_of
 
@@ -83,7 +91,7 @@ class StagedFreezing(Callback):
             ConfigError: if the checkpoint was made with another plan, the plan does not fit the
                 network, or the strategy is not supported.
         """
-        if self._checkpoint_plan not in (None, self._plan()):
+        if self._checkpoint_plan is not None and not self._is_plan(self._checkpoint_plan):
             raise ConfigError(
                 f"The checkpoint was made with the stages {self._checkpoint_plan}; "
                 f"this run has {self._plan()}"
@@ -167,6 +175,13 @@ class StagedFreezing(Callback):
 
     def _plan(self) -> list[dict[str, Any]]:
         return [asdict(stage) for stage in self.stages]
+
+    def _is_plan(self, plan: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a checkpoint's plan is this one; the version that wrote it may have known fewer fields."""
+        try:
+            return [stage_from_spec(stage) for stage in plan] == list(self.stages)
+        except TypeError:
+            return False  # it knew more
 
     def _has_ended(self, trainer: Trainer) -> bool:
         stage = self.stage

@@ -244,6 +244,8 @@ class LitMTLCLI(LightningCLI):
         checkpointing = _checkpointing(self.trainer)
         config = self.config[self.subcommand]
         checkpointing.settings = compared_settings(config)
+        defaults = self._parser(self.subcommand).get_defaults()
+        checkpointing.default_settings = compared_settings(defaults)
         if config.trainer.fast_dev_run:
             self.trainer.fit(**kwargs)
             return

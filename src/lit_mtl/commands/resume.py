@@ -13,8 +13,7 @@ from lit_mtl.errors import ConfigError, MissingInputError, StorageError
 
 _COMPARED = (
     "seed_everything",
-    "tasks",
-    "freezing",
+    "freezing.eval_mode",
     "projection_init",
     "head_init",
     "protection",
@@ -40,7 +39,8 @@ _COMPARED = (
     "checkpoint.mode",
     "checkpoint.monitor",
 )
-"""What decides about the weights. The data themselves and the processes are compared as well."""
+"""What decides about the weights. Tasks, stages, the data themselves and the processes are compared as well,
+where they are known."""
 
 
 def compared_settings(config: Namespace) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Shapes: B sentences, T tokens, D embedding dimension, O outputs of a head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
@@ -145,18 +146,25 @@ class MultiTaskModel(nn.Module):
             raise ConfigError(
                 f"Expected a checkpoint of format {SPEC_FORMAT}, but got {spec.get('format')!r}"
             )
-        try:
-            return cls(
-                config_from_json(spec["backbone_config"]),
-                tasks={name: task_from_spec(task) for name, task in spec["tasks"].items()},
-                architecture=Architecture(**spec["architecture"]),
-            )
-        except ConfigError:
-            raise
-        except Exception as error:  # whatever values of a wrong kind lead to
-            raise ConfigError(
-                f"The checkpoint's description of its model cannot be read ({error!r:.200})"
-            ) from error
+        with _readable():
+            tasks, architecture = _declared(spec)
+            config = config_from_json(spec["backbone_config"])
+            return cls(config, tasks=tasks, architecture=architecture)
+
+    @staticmethod
+    def completed(spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A description of an earlier version, with the defaults of what was not known there.
+
+        Raises:
+            ConfigError: if it cannot be read.
+        """
+        with _readable():
+            tasks, architecture = _declared(spec)
+        return {
+            **spec,
+            "architecture": asdict(architecture),
+            "tasks": {name: task.spec() for name, task in tasks.items()},
+        }
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -254,3 +262,21 @@ class MultiTaskModel(nn.Module):
         if name.startswith("heads."):
             return Place(f"heads.{name.split('.')[1]}", 0)
         raise ConfigError(f"The parameter {name!r} has no known depth")
+
+
+def _declared(spec: Mapping[str, Any]) -> tuple[dict[str, Task], Architecture]:
+    tasks = {name: task_from_spec(task) for name, task in spec["tasks"].items()}
+    return tasks, Architecture(**spec["architecture"])
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say of what cannot be read that it is a checkpoint's description."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever values of a wrong kind lead to
+        raise ConfigError(
+            f"The checkpoint's description of its model cannot be read ({error!r:.200})"
+        ) from error

@@ -7,7 +7,7 @@ at any stage, and a part may be frozen again later.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lit_mtl.errors import ConfigError
 from lit_mtl.optim.param_groups import Place
@@ -88,6 +88,16 @@ class Stage:
         """The kinds of end that are set."""
         kinds = ("until_epoch", "until_step", "until_plateau")
         return [kind for kind in kinds if getattr(self, kind) is not None]
+
+
+def stage_from_spec(spec: Mapping[str, Any]) -> Stage:
+    """Build the stage whose fields `dataclasses.asdict` gave; what is not there has its default.
+
+    Raises:
+        TypeError: for an unknown field.
+    """
+    plateau = spec.get("until_plateau")
+    return Stage(**{**spec, "until_plateau": None if plateau is None else Plateau(**plateau)})
 
 
 def frozen_sets(
