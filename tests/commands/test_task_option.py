@@ -8,6 +8,8 @@ from tests.conftest import EXAMPLE_FILES, Run
 
 LEVELS = "tasks: {score: {kind: ordinal, low: 1, high: 5}}"
 
+THREE = "tasks: {a: {kind: multilabel}, b: {kind: regression}, c: {kind: ordinal, low: 1, high: 5}}"
+
 
 @pytest.mark.parametrize(
     ("files", "words", "tasks"),
@@ -28,6 +30,23 @@ LEVELS = "tasks: {score: {kind: ordinal, low: 1, high: 5}}"
             {"score": Regression(weight=2)},
         ),
         ([LEVELS, "tasks: {score: {high: 7}}"], [], {"score": Ordinal(low=1, high=7)}),
+        # nor does it remove the tasks that it does not name
+        (
+            ["tasks: {score: {high: 9}}"],
+            [],
+            {"sentiment": Classification(), "score": Regression(low=-4, high=9)},
+        ),
+        (
+            [THREE, "tasks: {b: {weight: 3}}"],
+            ["--tasks", "{c: {low: 0}, a: {weight: 2}}"],
+            {"a": Multilabel(weight=2), "b": Regression(weight=3), "c": Ordinal(low=0, high=5)},
+        ),
+        # what is declared is all there is; of what is named beside it fields are changed
+        (
+            [THREE],
+            ["--tasks", "{b: {low: 0}, d: {kind: regression}}"],
+            {"b": Regression(low=0), "d": Regression()},
+        ),
         ([LEVELS], ["--tasks", "{score: {kind: regression}}"], {"score": Regression()}),
         ([LEVELS], ["--tasks.score.high=4"], {"score": Ordinal(low=1, high=4)}),
         ([LEVELS], ["--tasks.score", "{kind: regression}"], {"score": Regression()}),
@@ -54,6 +73,27 @@ def test_a_task_with_a_kind_is_a_new_one_and_without_fields_are_changed(
     always = [f"--data.path={EXAMPLE_FILES}", f"--model.backbone={tiny_bert}"]
     found = configured("plan", [*always, *configs, *words]).datamodule.declared_tasks
     assert found == tasks
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--tasks.scor.low=1"],
+        ["--tasks.scor", "{low: 1}"],
+        ["--tasks", "{scor: {low: 1}}"],
+        ["--tasks", "{sentiment: {kind: classification}, scor: {low: 1}}"],
+        ["--config=tasks.yaml"],
+    ],
+)
+def test_a_misspelt_task_is_refused_with_those_that_there_are(
+    words: list[str], lit_mtl: Run, capsys: pytest.CaptureFixture[str], tiny_bert: Path
+) -> None:
+    Path("tasks.yaml").write_text("tasks: {scor: {}}")
+    source = f"{{mine: {{path: {EXAMPLE_FILES}, tasks: {{sentiment: label, score: score}}}}}}"
+    given = ["--model.backbone", tiny_bert, "--data.sources", source]
+    assert lit_mtl("groups", *given, *words) == 2
+    message = "There is no task 'scor' to change; there are sentiment, score. A new one is"
+    assert message in capsys.readouterr().err
 
 
 def test_what_init_writes_runs_whatever_its_columns_are_called(
