@@ -374,16 +374,22 @@ class Curve(Logger):
         pass
 
 
-def test_measuring_a_finished_model_adds_no_point_to_the_training_curve(
+def test_a_validation_returns_what_it_measures_and_is_a_point_of_the_curve_unless_apart(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
     module, curve, data = MultiTaskModule(str(tiny_bert)), Curve(), datamodule(tiny_bert)
     runner = trainer(tmp_path, logger=curve, log_every_n_steps=1)
     runner.fit(module, datamodule=data)
-    assert "val/score/pearson" in curve.keys
-    curve.keys.clear()
-    runner.validate(module, datamodule=data, verbose=False)
-    assert not any(key.startswith("val/") for key in curve.keys)
+    points = curve.points["val/score/pearson"]
+    before = list(points)
+    (found,) = runner.validate(module, datamodule=data, verbose=False)
+    assert points == [*before, before[-1]]
+    assert found["val/score/pearson"] == pytest.approx(before[-1])
+    # as the commands do with a finished checkpoint
+    module.is_measured_apart = True
+    trainer(tmp_path, logger=curve).validate(module, datamodule=data, verbose=False)
+    assert points == [*before, before[-1]]
+    assert module.results["val"]
 
 
 def test_metrics_do_not_depend_on_the_batch_size(tiny_bert: Path, tmp_path: Path) -> None:

@@ -150,6 +150,8 @@ class MultiTaskModule(LightningModule):
                 "Expected argument `pretrained` to be true with `warm_start`, but got false"
             )
         self.heads_taken_over: set[str] = set()
+        # whether what `Trainer.validate` measures is no point of a training curve
+        self.is_measured_apart = False
         self.architecture = Architecture(
             pooling=pooling,
             embedding_dim=embedding_dim,
@@ -569,8 +571,8 @@ class MultiTaskModule(LightningModule):
         self.row_ids[split] = {name: part.row_ids for name, part in self._outputs.items()}
         values = logged_values(results, self.tasks)
         shown = {f"{name}/{task.primary_metric}" for name, task in self.tasks.items()}
-        # a finished checkpoint that is measured is no point of the training curve
-        logger = False if self.trainer.state.fn == TrainerFn.VALIDATING else None
+        apart = self.is_measured_apart and self.trainer.state.fn == TrainerFn.VALIDATING
+        logger = False if apart else None
         for key, value in values.items():
             # equal on all ranks already; sync_dist only says so to Lightning
             self.log(f"{split}/{key}", value, prog_bar=key in shown, logger=logger, sync_dist=True)

@@ -99,7 +99,7 @@ def test_embeddings_are_an_array_or_a_column(lit_mtl: Run, calibrated: Path, lin
         (["a", " "], 2, "blank"),
         (["--input", "lines.txt", "--output", "lines.txt"], 2, "overwrite the input"),
         (["--input", "lines.txt", "--output", "x.xlsx"], 2, "ends in .jsonl"),
-        (["--input", "lines.txt", "--output", "x.npy"], 2, "no array"),
+        (["--input", "lines.txt", "--output", "x.npy"], 2, "ends in .jsonl, .csv, .parquet\n"),
         (["--input", "none.txt", "--output", "x.csv"], 66, "found nothing"),
         (["--input", "in.pdf", "--output", "x.csv"], 65, "expected a file that ends in .txt"),
         (["--input", "own.csv", "--output", "x.csv"], 2, "'score.score'"),

@@ -8,6 +8,8 @@ from tests.conftest import Run
 CASES = [
     (["--model.lrr", "1"], "unrecognized arguments: --model.lrr 1\nperhaps --model.lr was meant"),
     (["--data.batchsize=8"], "--data.batchsize=8\nperhaps --data.batch_size was meant"),
+    # no abbreviation of it: another option may begin so later
+    (["--model.emb=64"], "--model.emb=64\nperhaps --model.embedding_dim was meant"),
     (["--config=wrong.yaml"], "'model.poolin'\nperhaps model.pooling was meant"),
     (["--xyzzy"], "error: unrecognized arguments: --xyzzy"),
 ]

@@ -51,5 +51,7 @@ def test_groups_keep_their_ratios_under_lambda_lr() -> None:
 def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="total_steps"):
         WarmupDecay(total_steps=0, warmup_fraction=0.1, shape="linear")
+    with pytest.raises(ConfigError, match="linear, cosine, constant, but got 'Linear'"):
+        factors("Linear")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="warmup_fraction"):
         WarmupDecay(total_steps=5, warmup_fraction=1.0, shape="linear")

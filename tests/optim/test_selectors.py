@@ -92,3 +92,13 @@ def test_what_selects_nothing_is_refused_with_what_exists(selector: str) -> None
 def test_what_cannot_be_read_is_refused(selector: str) -> None:
     with pytest.raises(ConfigError, match="Expected a"):
         select([selector], PLACES)
+
+
+@pytest.mark.parametrize("index", [":13", "-13:", "13:", "2:-13", ":3/2"])
+def test_a_range_beyond_the_backbone_is_refused_with_its_depth(index: str) -> None:
+    with pytest.raises(ConfigError, match="beyond the backbone, which has 12 layers"):
+        select([f"backbone.layers[{index}]"], PLACES)
+
+
+def test_a_range_may_end_where_the_backbone_does() -> None:
+    assert select(["backbone.layers[:12]"], PLACES) == select(["backbone.layers[-12:]"], PLACES)

@@ -77,16 +77,13 @@ class Inference:
         path = self.source.path
         if path is not None and self.output.resolve() == path.resolve():
             raise ConfigError(f"{self.output}: the output would overwrite the input")
-        held = {} if writer_of(self.output).holds_arrow else self.source.arrow_only()
+        writer = writer_of(self.output, vectors=self.kind == "embedding")
+        held = {} if writer.holds_arrow else self.source.arrow_only()
         if held:
             column, kind = next(iter(held.items()))
             raise ConfigError(
                 f"{self.output}: the column {column!r} of {path} holds {kind}, which only .parquet can "
                 "hold. Write that, or leave the column out of the input"
-            )
-        if self.output.suffix.lower() == ".npy" and self.kind != "embedding":
-            raise ConfigError(
-                f"{self.output}: predictions are no array; use .jsonl, .csv or .parquet"
             )
         own = {self.kind, *flattened({self.kind: self._example()})}
         if taken := sorted(own & set(self.source.columns())):

@@ -80,7 +80,7 @@ def parser(name: str) -> argparse.ArgumentParser:
     Args:
         name: the command.
     """
-    parser = argparse.ArgumentParser(prog=f"{PROG} {name}")
+    parser = argparse.ArgumentParser(prog=f"{PROG} {name}", allow_abbrev=False)
     parser.add_argument("shell", choices=sorted(SHELLS), help="the shell")
     return parser
 

@@ -86,7 +86,7 @@ def parser(name: str) -> argparse.ArgumentParser:
     Args:
         name: the command.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
+    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}", allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=Path, required=True, help="a checkpoint of fit")
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     parser.add_argument(

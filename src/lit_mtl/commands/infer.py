@@ -130,7 +130,7 @@ def parser(name: str) -> argparse.ArgumentParser:
     Args:
         name: `predict` or `embed`.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
+    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}", allow_abbrev=False)
     parser.add_argument("sentences", nargs="*", help="sentences; without them, stdin is read")
     parser.add_argument(
         "--ckpt_path", type=Path, required=True, help="an exported folder or a checkpoint"

@@ -38,7 +38,7 @@ def parser(name: str) -> argparse.ArgumentParser:
     Args:
         name: the command.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}")
+    parser = argparse.ArgumentParser(prog=f"python -m lit_mtl {name}", allow_abbrev=False)
     parser.add_argument(
         "path", help="a folder of <label>.txt files or tables, a table, or a saved dataset"
     )

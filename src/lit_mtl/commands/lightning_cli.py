@@ -267,6 +267,7 @@ class LitMTLCLI(LightningCLI):
                 "There was nothing to train on: `trainer.max_epochs`, `trainer.max_steps` and "
                 "`trainer.limit_train_batches` have to leave a batch"
             )
+        self.model.is_measured_apart = True
         measures = [self.trainer.validate]
         if self.datamodule.has_test:
             measures.append(self.trainer.test)
@@ -291,6 +292,7 @@ class LitMTLCLI(LightningCLI):
     def validate(self, **kwargs: Any) -> None:
         """Measure the validation split."""
         path = self._required_checkpoint()
+        self.model.is_measured_apart = True
         self.trainer.validate(**kwargs, ckpt_path=path, verbose=False, weights_only=True)
         self._report(path)
 
@@ -400,6 +402,7 @@ def lightning_cli(name: str, args: Sequence[str], *, run: bool) -> LitMTLCLI:
         parser_kwargs={
             "prog": PROG if run else f"{PROG} {name}",
             **({"usage": PROG, name: {"usage": usage}} if run else {"usage": usage}),
+            "allow_abbrev": False,  # another option may begin so in a later version
             "default_env": True,
             "env_prefix": _ENVIRONMENT,
         },

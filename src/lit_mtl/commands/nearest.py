@@ -18,9 +18,10 @@ def with_nearest(message: str) -> str:
     found = _UNKNOWN.search(message)
     if found is None:
         return message
-    flag = found[1] or f"--{found[2]}"
+    flag = (found[1] or f"--{found[2]}").partition("=")[0]
     known = [option.name for option in table()[SHARED]]
-    likely = get_close_matches(flag.partition("=")[0], known, n=1)
+    longer = [name for name in known if name.startswith(flag)]
+    likely = longer if len(longer) == 1 else get_close_matches(flag, known, n=1)
     if not likely:
         return message
     return f"{message}\nperhaps {likely[0] if found[1] else likely[0][2:]} was meant"

@@ -318,7 +318,17 @@ class SentimentDataModule(LightningDataModule):
         return f"{shown} and {more} more" if more > 0 else shown
 
     def _prepare(self) -> Path:
-        """The folder of the prepared data."""
+        """The folder of the prepared data.
+
+        Raises:
+            ConfigError: if no data are named; before a tokenizer is asked for, which may be far away.
+            LitMTLError: for what is wrong with them.
+        """
+        if not self.sources:
+            raise ConfigError(
+                "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
+                "rated corpus with `data.corpus`"
+            )
         preparation = Preparation(
             sources=self.sources,
             tasks=self.declared_tasks,

@@ -170,16 +170,20 @@ def row_writer(path: Path, example: Row) -> Iterator[RowWriter]:
             writer.close()
 
 
-def writer_of(path: Path) -> type[RowWriter]:
+def writer_of(path: Path, *, vectors: bool = True) -> type[RowWriter]:
     """The writer by the end of a name.
+
+    Args:
+        path: the file.
+        vectors: whether what is found of a row is one vector, which an array can hold.
 
     Raises:
         ConfigError: for another ending.
     """
-    kind = WRITERS.get(path.suffix.lower())
-    if kind is None:
-        raise ConfigError(f"{path}: expected an output that ends in {', '.join(WRITERS)}")
-    return kind
+    endings = [ending for ending in WRITERS if vectors or ending != ".npy"]
+    if (ending := path.suffix.lower()) not in endings:
+        raise ConfigError(f"{path}: expected an output that ends in {', '.join(endings)}")
+    return WRITERS[ending]
 
 
 def flattened(row: Row, *, lists: bool = True) -> dict[str, Any]:

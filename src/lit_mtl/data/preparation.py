@@ -16,7 +16,6 @@ from lit_mtl.data.joining import Contradictions, build_corpus
 from lit_mtl.data.sources import Source, find_sources
 from lit_mtl.data.splits import Splitter
 from lit_mtl.data.tables import files_of
-from lit_mtl.errors import ConfigError
 from lit_mtl.pretrained import pack_tokenizer
 from lit_mtl.tasks.base import Task
 from lit_mtl.tokenization import tokenizing
@@ -51,16 +50,11 @@ class Preparation:
                 the data is then as the model has it: these data may lack a label, or a training split.
 
         Raises:
-            ConfigError: if there are no sources, or what they hold cannot serve the tasks.
+            ConfigError: if what the sources hold cannot serve the tasks.
             DataError: for what is wrong in a file, or a file that changes meanwhile.
             MissingInputError: for a file that is not there.
             StorageError: if it cannot be written.
         """
-        if not self.sources:
-            raise ConfigError(
-                "No data: name a folder or table with `data.path`, several with `data.sources`, or a "
-                "rated corpus with `data.corpus`"
-            )
         contents = [_contents(path) for source in self.sources.values() for path in source.reads()]
         own = self
         folder = own._folder(cache, contents)

@@ -267,8 +267,10 @@ def _feeds(
 ) -> list[Feed]:
     feeds = []
     served: dict[tuple[str, Split | None], Path] = {}
+    found: dict[str, None] = {}
     for table, split in opened:
         columns = _columns(source, table, tasks)
+        found |= dict.fromkeys(table.columns)
         for task in columns:
             if (task, split) in served:
                 raise ConfigError(
@@ -280,8 +282,14 @@ def _feeds(
             feeds.append(_feed(name, source, table, split, columns))
     missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
     if missing:
-        wanted = {task: column for task, column in (source.tasks or {}).items() if task in missing}
-        raise DataError(f"{path}: expected the columns of {wanted}; found none such")
+        wanted = [
+            f"{column} for {task}"
+            for task, column in (source.tasks or {}).items()
+            if task in missing
+        ]
+        raise DataError(
+            f"{path}: expected the columns {', '.join(wanted)}; found the columns {', '.join(found) or 'none'}"
+        )
     return feeds
 
 

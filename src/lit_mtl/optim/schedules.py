@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_mtl.errors import ConfigError
 
 Shape = Literal["linear", "cosine", "constant"]
+_SHAPES: tuple[str, ...] = get_args(Shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,11 @@ class WarmupDecay:
     shape: Shape
 
     def __post_init__(self) -> None:
-        """Check the two numbers."""
+        """Check the numbers and the shape."""
+        if self.shape not in _SHAPES:
+            raise ConfigError(
+                f"Expected argument `schedule` to be one of {', '.join(_SHAPES)}, but got {self.shape!r}"
+            )
         if self.total_steps < 1:
             raise ConfigError(
                 f"Expected argument `total_steps` to be at least 1, but got {self.total_steps}"

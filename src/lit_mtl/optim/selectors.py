@@ -7,7 +7,7 @@
 | `backbone.embeddings` | everything below the first layer |
 | `backbone.layers` | all layers |
 | `backbone.layers[3]`, `backbone.layers[-1]` | one layer, counted from the bottom or the top |
-| `backbone.layers[:8]`, `backbone.layers[-2:]` | several, as in Python |
+| `backbone.layers[:8]`, `backbone.layers[-2:]` | several, as in Python, but not beyond what there is |
 | `backbone.layers[:2/3]` | a share of them, rounded to whole layers, and so maybe to none |
 | `projection`, `heads`, `heads.score` | the projection, all heads, one head |
 | `re:…` | parameters in whose name the regular expression is found |
@@ -88,13 +88,18 @@ def _slice(selector: str, index: str, layers: list[str]) -> list[str]:
         if ":" not in index:
             return [layers[int(index)]]
         low, high = (_bound(part.strip(), len(layers)) for part in index.split(":"))
-        return layers[low:high]
     except IndexError:
         return []
     except (ValueError, ZeroDivisionError) as error:
         raise ConfigError(
             f"Expected an index, a range or a share such as [3], [:8] or [:2/3] in {selector!r}"
         ) from error
+    if any(abs(bound or 0) > len(layers) for bound in (low, high)):
+        raise ConfigError(
+            f"The selector {selector!r} goes beyond the backbone, which has {len(layers)} layers. A share such "
+            "as backbone.layers[:2/3] fits any depth"
+        )
+    return layers[low:high]
 
 
 def _is_small_share(selector: str) -> bool:
