@@ -55,10 +55,10 @@ class SplitOutputs:
             device: where tensors have to be for a collective call; None for the CPU.
         """
         width = self.task.output_dim
-        row_id = _gather(self._row_ids, torch.empty(0, dtype=torch.int64), device)
-        output = _gather(self._outputs, torch.empty(0, width), device)
+        row_id = gathered_rows(self._row_ids, torch.empty(0, dtype=torch.int64), device)
+        output = gathered_rows(self._outputs, torch.empty(0, width), device)
         none = torch.empty(0, *self.task.target_shape, dtype=self.task.target_dtype)
-        target = _gather(self._targets, none, device)
+        target = gathered_rows(self._targets, none, device)
         first = _first_of_each(row_id)
         self.row_ids = row_id[first]
         return output[first], target[first]
@@ -193,7 +193,14 @@ def validation_keys(tasks: Mapping[str, Task]) -> list[str]:
     return sorted(f"val/{key}" for key in logged_values(results, tasks))
 
 
-def _gather(parts: list[Tensor], empty: Tensor, device: torch.device | None) -> Tensor:
+def gathered_rows(parts: list[Tensor], empty: Tensor, device: torch.device | None) -> Tensor:
+    """Rows of all processes, one process after the other; a collective call, equal on every process.
+
+    Args:
+        parts: those of this process, in several tensors.
+        empty: no rows, of the same shape and type otherwise.
+        device: where tensors have to be for the call; None for the CPU.
+    """
     own = torch.cat([empty, *parts])
     if not (is_available() and is_initialized()):
         return own

@@ -16,6 +16,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lit_mtl.callbacks.dashboards import Dashboards
+from lit_mtl.callbacks.projector import MOMENTS
 from lit_mtl.callbacks.split_board import SplitBoard
 from lit_mtl.errors import ConfigError
 from lit_mtl.model.multitask import MultiTaskModel
@@ -243,13 +244,29 @@ def test_a_picture_that_fails_ends_no_run(
 
 
 @pytest.mark.slow
-def test_two_processes_show_one_run(fit_arguments: list[str], tmp_path: Path) -> None:
-    _, printed = fit_processes(tmp_path / "two", [*fit_arguments, "--trainer.max_epochs=1"], *TWO)
-    assert "could not be shown" not in printed
-    run = run_folder(tmp_path / "two")
-    assert "val/sentiment/confusion_matrix" in tags(run)["images"]
-    after = (run / "projector" / "after.tsv").read_text().splitlines()
-    assert len(after) == len((run / "projector" / "before.tsv").read_text().splitlines()) > 0
+def test_two_processes_show_the_run_that_one_does(
+    fit_arguments: list[str], steady_bert: Path, tmp_path: Path
+) -> None:
+    """With the embedding measured on the validation sentences of both."""
+    words = [*fit_arguments, f"--model.backbone={steady_bert}", "--model.head_dropout=0"]
+    words.append("--trainer.precision=64-true")
+    shown = []
+    for name, more in (("one", ["--data.batch_size=8"]), ("two", [*TWO, "--data.batch_size=4"])):
+        _, printed = fit_processes(tmp_path / name, words, *more)
+        assert "could not be shown" not in printed
+        run = run_folder(tmp_path / name)
+        assert "val/sentiment/confusion_matrix" in tags(run)["images"]
+        curves = {tag: points for tag, points in scalars_of(run).items() if "embedding/" in tag}
+        results = json.loads((run / "results.json").read_text())["embedding"]
+        places = [(run / "projector" / f"{moment}.tsv").read_text() for moment in MOMENTS]
+        shown.append((curves, results, places))
+    one, two = shown
+    assert one[0].keys() == two[0].keys()
+    assert len(one[0]) >= 3
+    for tag, points in one[0].items():
+        assert dict(two[0][tag]) == pytest.approx(dict(points), abs=1e-5), tag
+    assert two[1] == pytest.approx(one[1], abs=1e-5)
+    assert two[2] == one[2]
 
 
 @pytest.mark.parametrize("options", [{"every_n_steps": 0}, {"sample_rows": -1}])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lit_mtl.callbacks.projector import Sample, own_rows
+from lit_mtl.callbacks.projector import Sample, seen_rows
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
 from tests.conftest import example_data
@@ -56,7 +56,7 @@ def test_chosen_rows_are_embedded_alike_at_once_and_as_they_pass_by(
 def test_each_point_has_its_sentence_targets_and_predictions(
     data: SentimentDataModule, module: MultiTaskModule, tmp_path: Path
 ) -> None:
-    rows = own_rows(trainer(), data)
+    rows = sorted(seen_rows(trainer(), data))
     sample = Sample(chosen=torch.tensor(rows))
     sample.embed(trainer(), module, data)
     sample.write(tmp_path, "after", module, data)
@@ -104,7 +104,7 @@ def test_rows_that_no_validation_sees_are_no_points(
     data = example_data(tiny_bert, eval_batch_size=2)
     data.prepare_data()
     data.setup("fit")
-    found = own_rows(trainer(limit), data)
+    found = sorted(seen_rows(trainer(limit), data))
     assert data.corpus is not None
     everything = range(len(data.corpus.splits["val"]))
     assert len(found) == min(rows, len(everything))
@@ -115,7 +115,7 @@ def test_health_is_that_of_the_points_beside_those_before(
     data: SentimentDataModule, module: MultiTaskModule
 ) -> None:
     assert data.corpus is not None
-    rows = own_rows(trainer(), data)
+    rows = sorted(seen_rows(trainer(), data))
     sample = Sample(chosen=torch.tensor(rows))
     sample.embed(trainer(), module, data)
     assert "kept_similarity" not in sample.health(data)  # a continued run has none before

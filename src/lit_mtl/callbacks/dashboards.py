@@ -1,8 +1,9 @@
 """What a user sees of a run in TensorBoard, beside the scalars that the module logs itself.
 
-Everything here is done by the first process alone and without a collective call, draws no random
-number, and changes neither weights nor checkpoints. What fails is a warning: a picture that cannot be
-drawn must not end the training, nor leave the other processes waiting for the first one.
+Everything here is done by the first process alone, draws no random number, and changes neither weights nor
+checkpoints. What fails is a warning: a picture that cannot be drawn must not end the training, nor leave
+the other processes waiting for the first one. So there is one collective call only, by which a validation
+brings the embeddings of the sampled sentences together, and it depends on nothing that only one process does.
 """
 
 import math
@@ -27,7 +28,7 @@ from lit_mtl.callbacks.board_layout import (
     scalar_layout,
 )
 from lit_mtl.callbacks.gradients import depth_norms, task_cosines
-from lit_mtl.callbacks.projector import Sample, own_rows
+from lit_mtl.callbacks.projector import Sample, seen_rows
 from lit_mtl.callbacks.split_board import SplitBoard
 from lit_mtl.callbacks.split_rows import SplitRows, evenly
 from lit_mtl.data.datamodule import SentimentDataModule
@@ -81,23 +82,31 @@ class Dashboards(Callback):
         """Take them over."""
         self._base = dict(zip(state_dict["rows"], state_dict["vectors"], strict=True))
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the sample of a former fit."""
+        if stage == TrainerFn.FITTING:
+            self._sample = None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the charts, name the settings, and take the picture before the training."""
+        module, data = _module(pl_module), _datamodule(trainer)
+        if self._is_shown(trainer) and data is not None:
+            _tried("the projector", lambda: self._choose_sample(trainer, data))
         writer = self._writer(trainer)
         if writer is None:
             return
-        module = _module(pl_module)
         writer.add_custom_scalars(scalar_layout(module.tasks))
-        data = _datamodule(trainer)
         split = "test" if data is not None and data.has_test else "best"
         tags = dict.fromkeys(result_tags(module.tasks, split=split), 0.0)
         experiment, start, self._ended = hparams(hyperparameters(trainer, module), tags)
         for summary in (experiment, start):
             writer._get_file_writer().add_summary(summary)
         self._trained = True
-        folder = Path(writer.log_dir)
-        if data is not None and self.sample_rows and trainer.limit_val_batches:
-            _tried("the projector", lambda: self._begin_sample(trainer, module, data, folder))
+        sample, folder = self._sample, Path(writer.log_dir)
+        if sample is not None and data is not None:
+            _tried(
+                "the projector", lambda: self._begin_sample(sample, trainer, module, data, folder)
+            )
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
@@ -125,6 +134,11 @@ class Dashboards(Callback):
         for depth, norm in depth_norms(optimizer.param_groups).items():
             writer.add_scalar(f"gradient_norm/depth_{depth}", norm, _step(trainer))
 
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew with the sampled rows."""
+        if self._sample is not None:
+            self._sample.vectors.clear()
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -137,6 +151,12 @@ class Dashboards(Callback):
         """Keep the embeddings of the sampled rows."""
         if self._sample is not None and isinstance(outputs, Tensor):
             self._sample.update(batch["row_id"], outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring together what each process has kept of them."""
+        if self._sample is not None:
+            size = _module(pl_module).architecture.embedding_dim
+            self._sample.gather(size, pl_module.device)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the weighted losses; after the training, show what the best checkpoint does."""
@@ -171,9 +191,13 @@ class Dashboards(Callback):
             module, folder = _module(pl_module), Path(writer.log_dir)
             _tried("the projector", lambda: self._end_sample(trainer, module, folder))
 
+    def _is_shown(self, trainer: Trainer) -> bool:
+        """Whether there is a TensorBoard to show anything in; the same on all processes."""
+        return self.enabled and any(isinstance(one, TensorBoardLogger) for one in trainer.loggers)
+
     def _writer(self, trainer: Trainer) -> SummaryWriter | None:
         """The first TensorBoardLogger's writer on the first process."""
-        if not self.enabled or not trainer.is_global_zero:
+        if not self._is_shown(trainer) or not trainer.is_global_zero:
             return None
         return next(
             (
@@ -189,19 +213,28 @@ class Dashboards(Callback):
         every = int(self.every_n_steps or getattr(trainer, "log_every_n_steps", None) or 0)
         return every > 0 and (_step(trainer) + 1) % every == 0
 
+    def _choose_sample(self, trainer: Trainer, data: SentimentDataModule) -> None:
+        """The same rows on all processes."""
+        if self.sample_rows and trainer.limit_val_batches:
+            rows = sorted(seen_rows(trainer, data))
+            chosen = [rows[place] for place in evenly(len(rows), count=self.sample_rows)]
+            self._sample = Sample(chosen=torch.tensor(chosen))
+
     def _begin_sample(
-        self, trainer: Trainer, module: MultiTaskModule, data: SentimentDataModule, folder: Path
+        self,
+        sample: Sample,
+        trainer: Trainer,
+        module: MultiTaskModule,
+        data: SentimentDataModule,
+        folder: Path,
     ) -> None:
-        rows = own_rows(trainer, data)
-        chosen = [rows[place] for place in evenly(len(rows), count=self.sample_rows)]
-        self._sample = Sample(chosen=torch.tensor(chosen))
         if trainer.global_step:
-            self._sample.base = self._base
+            sample.base = self._base
         else:
-            self._sample.embed(trainer, module, data)
-            self._sample.write(folder, "before", module, data)
-            self._sample.base, self._sample.vectors = self._sample.vectors, {}
-            self._base = self._sample.base
+            sample.embed(trainer, module, data)
+            sample.write(folder, "before", module, data)
+            sample.base, sample.vectors = sample.vectors, {}
+            self._base = sample.base
 
     def _end_sample(self, trainer: Trainer, module: MultiTaskModule, folder: Path) -> None:
         data = _datamodule(trainer)

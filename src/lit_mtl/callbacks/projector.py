@@ -5,7 +5,7 @@ Shapes: N sampled rows, D embedding dimension.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lit_mtl.data.corpus import target_column
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.embedding_health import kept_similarity, mean_cosine, neighbour_purity
 from lit_mtl.errors import printable
+from lit_mtl.evaluation import gathered_rows
 from lit_mtl.files import write_atomically
 from lit_mtl.module import MultiTaskModule
 from lit_mtl.tasks import Classification
@@ -33,11 +34,15 @@ _BATCH = 64
 _CLIP = 200
 
 
-def own_rows(trainer: Trainer, data: SentimentDataModule) -> list[int]:
-    """The rows of the validation split that this process will see, in their order."""
-    sampler, limit = data.val_sampler(), trainer.limit_val_batches
-    batches = limit if isinstance(limit, int) else int(len(sampler) * limit)
-    return sorted(row for batch in islice(sampler, batches) for row in batch)
+def seen_rows(trainer: Trainer, data: SentimentDataModule) -> list[int]:
+    """The rows of the validation split that the processes will see; of similar length together."""
+    rows: dict[int, None] = {}
+    limit = trainer.limit_val_batches
+    for rank in range(trainer.world_size):
+        sampler = data.val_sampler(rank=rank)
+        batches = limit if isinstance(limit, int) else int(len(sampler) * limit)
+        rows |= dict.fromkeys(chain.from_iterable(islice(sampler, batches)))
+    return list(rows)
 
 
 @dataclass(kw_only=True)
@@ -62,6 +67,19 @@ class Sample:
             kept = embedding[places.to(embedding.device)].detach().float().cpu()
             self.vectors |= dict(zip(row_id[places].tolist(), kept, strict=True))
 
+    def gather(self, size: int, device: torch.device) -> None:
+        """Have on each process what all of them have kept; a collective call.
+
+        Args:
+            size: of an embedding, D.
+            device: where tensors have to be for the call.
+        """
+        rows = torch.tensor(list(self.vectors), dtype=torch.int64)
+        own = [vector.unsqueeze(0) for vector in self.vectors.values()]
+        vectors = gathered_rows(own, torch.empty(0, size), device)
+        rows = gathered_rows([rows], rows[:0], device)
+        self.vectors = dict(zip(rows.tolist(), vectors, strict=True))
+
     def embed(self, trainer: Trainer, module: MultiTaskModule, data: SentimentDataModule) -> None:
         """Run the encoder on the chosen rows: without dropout, gradients or random numbers."""
         modes = {part: part.training for part in module.modules()}
@@ -69,8 +87,8 @@ class Sample:
         try:
             with torch.no_grad(), trainer.precision_plugin.forward_context():
                 chosen = set(self.chosen.tolist())
-                # those of similar length stand together there, so that little is padding
-                passing = [row for batch in data.val_sampler() for row in batch if row in chosen]
+                # so that little is padding
+                passing = [row for row in seen_rows(trainer, data) if row in chosen]
                 for rows in torch.tensor(passing).split(_BATCH):
                     batch = data.batch_of("val", rows.tolist())
                     ids, mask = batch["input_ids"], batch["attention_mask"]

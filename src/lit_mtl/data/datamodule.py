@@ -223,9 +223,9 @@ class SentimentDataModule(LightningDataModule):
         """The order of the training rows, from `position` on."""
         return self._sampler("train", seed=self.seed)
 
-    def val_sampler(self) -> LengthGroupedSampler:
-        """The order of the validation rows."""
-        return self._sampler("val")
+    def val_sampler(self, *, rank: int | None = None) -> LengthGroupedSampler:
+        """The order of the validation rows of this process, or of another one."""
+        return self._sampler("val", rank=rank)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint says of the data: the position in it, and which data it was."""
@@ -358,14 +358,17 @@ class SentimentDataModule(LightningDataModule):
             )
         return dataset
 
-    def _sampler(self, split: Split, *, seed: int | None = None) -> LengthGroupedSampler:
-        """Batches of a split for this process: training ones with a seed, else those of evaluation."""
+    def _sampler(
+        self, split: Split, *, seed: int | None = None, rank: int | None = None
+    ) -> LengthGroupedSampler:
+        """Batches of a split for a process: training ones with a seed, else those of evaluation."""
         trainer = self.trainer
+        own = trainer.global_rank if trainer else 0
         return LengthGroupedSampler(
             token_counts(self._split(split)),
             batch_size=self.eval_batch_size if seed is None else self.batch_size,
             seed=seed,
-            rank=trainer.global_rank if trainer else 0,
+            rank=own if rank is None else rank,
             world_size=trainer.world_size if trainer else 1,
             start=(0, 0) if seed is None else self.position,
             mixture=None if seed is None else self._mixture(),
