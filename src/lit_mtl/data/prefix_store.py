@@ -30,8 +30,11 @@ from lit_mtl.errors import StorageError
 Prefix = Callable[[Tensor, Tensor], Tensor]
 """From ids (B, T) and their mask (B, T) to pooled vectors (B, H) or hidden states (B, T, H)."""
 
-_BATCH_TOKENS = 8192
-"""Tokens of a batch, padding included, unless a single row has more."""
+_BATCH_TOKENS = 2048
+"""Tokens of a batch, padding included, unless a single row has more.
+
+Of a thousand sentences of movie reviews 6 % is then padding, and with four times as many tokens 19 %.
+"""
 
 _VECTORS = "vectors"
 _FACTS = "facts.json"
