@@ -93,8 +93,9 @@ class StagedFreezing(Callback):
         """
         if self._checkpoint_plan is not None and not self._is_plan(self._checkpoint_plan):
             raise ConfigError(
-                f"The checkpoint was made with the stages {self._checkpoint_plan}; "
-                f"this run has {self._plan()}"
+                "The checkpoint was made with other settings: freezing.stages: "
+                f"{self._checkpoint_plan} there, {self._plan()} here. Continue with the same settings, "
+                "or start a new run (--ckpt_path never)"
             )
         if not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
             # FSDP2 among them: its shards would be saved as if they were the whole
