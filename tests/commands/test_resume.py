@@ -238,6 +238,15 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_what_is_new(
     assert lit_mtl(*words, "--tasks.score.init_args.bounded=true") == 2
     message = capsys.readouterr().err
     assert "'score' has bounded=True; the model was trained with bounded=False" in message
+    # of a run from Python no setting is known, and it is not one with the defaults
+    state, unknown = read_checkpoint(folder / "step_6.ckpt"), Path("unknown") / "step_6.ckpt"
+    for name, entry in state["callbacks"].items():
+        if name.startswith("Checkpointing"):
+            entry["settings"] = {}
+    unknown.parent.mkdir()
+    write_checkpoint(state, unknown)
+    assert lit_mtl(*words[:-1], "--ckpt_path", unknown) == 2
+    assert "model.lr: None there, 0.001 here" in capsys.readouterr().err
     assert lit_mtl("test", *fit_arguments, "--ckpt_path", folder / "best.ckpt") == 0
     assert lit_mtl(*words) == 0
     assert not differing(last_state(folder.parent), last_state(run_folder(Path(), 0)))

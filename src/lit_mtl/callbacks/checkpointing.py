@@ -205,9 +205,12 @@ class Checkpointing(Checkpoint):
         keys = ("sentences", "fingerprint")
         old = {f"data's {key}": data[key] for key in keys}
         new = {f"data's {key}": datamodule.state_dict()[key] for key in keys}
-        # a setting of a later version is one that this checkpoint's run did without
         old |= {"number of processes": state["world_size"]}
-        old |= self.default_settings | state["settings"]
+        if state[
+            "settings"
+        ]:  # a run from Python has none, and is not taken for one with the defaults
+            # a setting of a later version is one that this checkpoint's run did without
+            old |= self.default_settings | state["settings"]
         new |= {"number of processes": self._world_size} | self.settings
         _refuse_differences(old, new)
 
