@@ -257,6 +257,8 @@ def main() -> None:
             print(json.dumps(train_once(options.one, job)))
         return
     if not options.table:
+        if options.size == "base" and not torch.cuda.is_available():
+            print("There is no GPU here: a model of BERT-base's size takes hours on a processor")
         measure(options)
     print(table(recorded(options.record)))
 

@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import statistics
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import fields
@@ -166,11 +167,16 @@ def test_prefix_cache_compares_within_a_round_and_repeats_nothing(
     options += [f"--data={many_sentences(tmp_path / 'data')}"]
     printed = run("prefix_cache.py", *options)
     runs = [json.loads(line) for line in record.read_text().splitlines()]
-    assert [len(each["epochs"]) for each in runs] == [3, 3, 2, 20]
+    assert [len(each["epochs"]) for each in runs] == [3, 3, 2, 20, 2, 20]
     ratio = runs[0]["seconds"] / runs[1]["seconds"]
     assert f"its cache filled: {ratio:.2f} ({ratio:.2f} to {ratio:.2f})" in printed
+    probes = printed.splitlines()[-2:]
+    for row, (plain, cached) in zip(probes, ((runs[2], runs[3]), (runs[4], runs[5])), strict=True):
+        ratio = plain["epochs"][-1] / statistics.median(cached["epochs"][1:])
+        assert f" {ratio:.2f} (" in row
+    assert [row.split()[0] for row in probes] == ["32", "128"]
     assert run("prefix_cache.py", *options) == printed
-    assert len(record.read_text().splitlines()) == 4
+    assert len(record.read_text().splitlines()) == 6
 
 
 @pytest.mark.slow

@@ -233,13 +233,13 @@ def test_a_later_stage_alone_sets_the_same_flags_and_modes(tiny_bert: Path) -> N
 
 def test_a_thaw_warms_up_its_own_groups_and_no_others(tiny_bert: Path) -> None:
     with pytest.warns(UserWarning, match=r"ends at step 10, before these stages begin: 'again'"):
-        _, spy, _ = fit(tiny_bert, THREE, epochs=2)
-    warmup_of_run = 1  # a tenth of ten steps
+        module, spy, _ = fit(tiny_bert, THREE, epochs=2)
     rates = [step["rates"] for step in spy.steps]
-    for name, rate in rates[warmup_of_run].items():
+    for group in module.param_groups():
+        name = group["name"]
         thawed = name.startswith(("embeddings", "layer"))
-        expected = [1 / 3, 2 / 3, 1.0] if thawed else [1.0, 1.0, 1.0]
-        found = [step[name] / rate for step in rates[STEPS : STEPS + 3]]
+        expected = [0.0, 1 / 3, 2 / 3, 1.0] if thawed else [1.0, 1.0, 1.0, 1.0]
+        found = [step[name] / group["lr"] for step in rates[STEPS - 1 : STEPS + 3]]
         assert found == pytest.approx(expected), name
 
 
@@ -248,6 +248,22 @@ def test_a_stage_scales_all_rates(tiny_bert: Path) -> None:
     _, spy, _ = fit(tiny_bert, stages, epochs=1)
     for name, rate in spy.steps[2]["rates"].items():
         assert spy.steps[3]["rates"][name] == pytest.approx(0.25 * rate)
+
+
+def test_the_rate_of_a_group_is_0_while_all_of_it_is_frozen(tiny_bert: Path) -> None:
+    part = r"re:.*layer\.1\.attention\..*"
+    stages = [
+        Stage(name="some", freeze=("heads.score", "backbone.embeddings", part), until_step=2),
+        Stage(name="all"),
+    ]
+    _, spy, _ = fit(tiny_bert, stages, epochs=1)
+    zero = [{name for name, rate in step["rates"].items() if rate == 0} for step in spy.steps]
+    resting = {
+        f"{part}/{decay}"
+        for part in ("heads.score", "embeddings")
+        for decay in ("decay", "no_decay")
+    }
+    assert zero == [resting] * 2 + [set()] * (STEPS - 2)
 
 
 def test_frozen_modules_are_in_eval_mode_also_after_validation(tiny_bert: Path) -> None:
@@ -472,7 +488,7 @@ def test_tensorboard_shows_stage_trainable_parameters_and_every_rate_at_each_ste
     assert trainable == [probe] * 3 + [total] * 4 + [top] * 3
     course = WarmupDecay(total_steps=10, warmup_fraction=0.1, shape="linear")
     scale = [1.0] * 3 + [0.5] * 4 + [1.0] * 3
-    climbed = [1.0] * 3 + [1 / 3, 2 / 3] + [1.0] * 5
+    climbed = [0.0] * 3 + [1 / 3, 2 / 3] + [1.0] * 5
     for part, peak in {"heads.score": 1e-2, "layer_0": 1e-3 * 0.95**2}.items():
         thawed = climbed if part == "layer_0" else [1.0] * 10
         expected = {n: peak * course(n) * scale[n] * thawed[n] for n in range(10)}

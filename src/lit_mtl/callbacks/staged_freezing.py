@@ -8,7 +8,7 @@ DDP wraps the model, whose reducer then never learns of what is thawed later, an
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ from lit_mtl.optim.freezing_plan import (
     starved,
 )
 from lit_mtl.optim.loss_balancing import UncertaintyWeights, refuse_idle
-from lit_mtl.optim.schedules import courses_of
+from lit_mtl.optim.schedules import GroupCourse, courses_of
 
 
 class StagedFreezing(Callback):
@@ -206,7 +206,7 @@ class StagedFreezing(Callback):
         self.index += 1
         self._best, self._bad_validations, self._plateau_reached = None, 0, False
         self._forget_moments(trainer, pl_module, thawed)
-        self._warm_up(trainer, pl_module, thawed)
+        self._warm_up(trainer, thawed)
         self._apply(trainer, pl_module)
 
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -220,8 +220,10 @@ class StagedFreezing(Callback):
         self._resting = _wholly_frozen(network, frozen) if self.eval_mode else []
         self._rest()
         network.loss_weights = _weights_in(self.stage, network)
-        for course in courses_of(_scheduler(trainer)):
-            course.scale = self.stage.lr_scale
+        for group, course in _courses(trainer):
+            # 0 where all of it rests, so that the logged rates are those at which something learns
+            rests = frozen.issuperset(group["param_names"])
+            course.scale = 0.0 if rests else self.stage.lr_scale
         _refresh_rates(trainer)
         self._trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
         _let_learn(pl_module, self._trainable > 0)
@@ -244,13 +246,10 @@ class StagedFreezing(Callback):
         for name in thawed:
             trainer.optimizers[0].state.pop(parameters[name], None)
 
-    def _warm_up(self, trainer: Trainer, pl_module: LightningModule, thawed: set[str]) -> None:
-        scheduler = _scheduler(trainer)
-        for group, course in zip(
-            trainer.optimizers[0].param_groups, courses_of(scheduler), strict=True
-        ):
+    def _warm_up(self, trainer: Trainer, thawed: set[str]) -> None:
+        for group, course in _courses(trainer):
             if thawed & set(group["param_names"]):
-                course.thaw_step = scheduler.last_epoch
+                course.thaw_step = _scheduler(trainer).last_epoch
                 course.warmup_steps = self.stage.warmup_steps
 
 
@@ -352,12 +351,16 @@ def _scheduler(trainer: Trainer) -> LambdaLR:
     return scheduler
 
 
+def _courses(trainer: Trainer) -> Iterator[tuple[dict[str, Any], GroupCourse]]:
+    """The optimizer's groups, each with the course of its rate."""
+    scheduler = _scheduler(trainer)
+    return zip(scheduler.optimizer.param_groups, courses_of(scheduler), strict=True)
+
+
 def _refresh_rates(trainer: Trainer) -> None:
     """Write the rates of the coming step at once; the scheduler itself acts only after it."""
     scheduler = _scheduler(trainer)
-    for group, base, course in zip(
-        scheduler.optimizer.param_groups, scheduler.base_lrs, courses_of(scheduler), strict=True
-    ):
+    for (group, course), base in zip(_courses(trainer), scheduler.base_lrs, strict=True):
         group["lr"] = base * course(scheduler.last_epoch)
 
 

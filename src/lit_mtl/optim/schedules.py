@@ -66,7 +66,7 @@ class GroupCourse:
         course: the run's course as the arguments of `WarmupDecay`.
         thaw_step: step at which the group was last thawed.
         warmup_steps: steps over which its rate climbs again from there.
-        scale: factor of the current stage.
+        scale: factor of the current stage, 0 while the whole group is frozen.
     """
 
     course: dict[str, Any]
