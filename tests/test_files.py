@@ -87,3 +87,11 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
         pass
     with pytest.raises(StorageError, match=r"x\.bin: could not be written"):
         write_atomically(tmp_path / "file" / "x.bin", b"")
+
+
+@pytest.mark.parametrize("name", ["out[1].csv", "o*.csv"])
+def test_what_is_left_of_a_file_is_told_by_its_whole_name(tmp_path: Path, name: str) -> None:
+    for left in (name, "other.csv"):
+        (tmp_path / f".partial-{left}-abc").touch()
+    remove_partial(tmp_path, name)
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-other.csv-abc"]

@@ -112,3 +112,9 @@ def test_a_link_keeps_pointing_at_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "it" / "part" / "file").read_text() == "new"
+
+
+def test_what_a_killed_writer_left_is_removed_whatever_the_name(tmp_path: Path) -> None:
+    (tmp_path / ".partial-model[1]-abc").mkdir()
+    assert recovered(tmp_path / "model[1]") == tmp_path / "model[1]"
+    assert names(tmp_path) == []

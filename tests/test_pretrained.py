@@ -124,3 +124,46 @@ def test_a_packed_tokenizer_does_not_depend_on_what_was_tokenised(tiny_bert: Pat
     for files in (fresh, cutting):
         again = pretrained.unpack_tokenizer(files, pretrained.load_config(str(tiny_bert)))
         assert len(again("film " * 200, verbose=False)["input_ids"]) == 202
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b""),
+        ("model.safetensors", b"x" * 100),
+        ("tokenizer.json", b"{}"),
+        ("config.json", b'{"model_type": "bert", "hidden_size": "large"}'),
+    ],
+)
+def test_a_damaged_folder_is_named(
+    tiny_bert: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_bert, folder)
+    (folder / name).write_bytes(content)
+
+    def load() -> None:
+        pretrained.load_tokenizer(str(folder))
+        pretrained.load_backbone(str(folder), pretrained.load_config(str(folder)))
+
+    with pytest.raises(MissingInputError, match=r"copy' could not be loaded"):
+        load()
+
+
+def test_weights_of_another_size_than_the_config_says_are_refused(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_bert, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["intermediate_size"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MissingInputError, match="could not be loaded"):
+        pretrained.load_backbone(str(folder), pretrained.load_config(str(folder)))
+
+
+def test_a_checkpoint_s_tokenizer_with_a_file_that_cannot_be_is_refused(tiny_bert: Path) -> None:
+    files = pretrained.pack_tokenizer(pretrained.load_tokenizer(str(tiny_bert)))
+    files[".."] = torch.zeros(1, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="tokenizer cannot be read"):
+        pretrained.unpack_tokenizer(files, pretrained.load_config(str(tiny_bert)))

@@ -47,7 +47,7 @@ class SplitOutputs:
         self._targets.append(target[labelled].cpu())
 
     def gathered(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        """Outputs (R, O) and targets (R,) of all processes' rows, each once; equal on every process.
+        """Outputs (R, O) and targets (R, S) of all processes' rows, each once; equal on every process.
 
         `row_ids`, (R,), says which rows these are.
 
@@ -89,7 +89,7 @@ def confidence_intervals(
     Args:
         task: the task that reads them.
         output: of the labelled rows, (R, O).
-        target: of the same rows, (R,).
+        target: of the same rows, (R, S).
         resamples: how often R rows are drawn with replacement.
     """
     if not output.isfinite().all():  # it has no metrics, see `measure`

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, and folders that one process writes."""
 
 import fcntl
+import glob
 import hashlib
 import os
 import secrets
@@ -60,7 +61,7 @@ def remove_partial(folder: Path, name: str = "") -> None:
         folder: where they wrote.
         name: of the file that they wrote. Blank: any.
     """
-    for path in folder.glob(f"{PARTIAL}{f'{name}-' if name else ''}*"):
+    for path in folder.glob(f"{PARTIAL}{glob.escape(f'{name}-') if name else ''}*"):
         if path.is_file():
             path.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from which `recovered` brings it back.
 
 import ctypes
 import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -74,7 +75,7 @@ def recovered(path: Path) -> Path:
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             replaced.rename(path)
-    for partial in path.parent.glob(f"{PARTIAL}{path.name}-*"):
+    for partial in path.parent.glob(f"{PARTIAL}{glob.escape(path.name)}-*"):
         if partial.is_dir() and _is_abandoned(partial):
             shutil.rmtree(partial, ignore_errors=True)
     return path

@@ -64,9 +64,10 @@ def load_config(name: str) -> PreTrainedConfig:
         MissingInputError: if there is none.
         ConfigError: if it asks for code from elsewhere.
     """
+    path = resolve(name)
     try:
-        config = AutoConfig.from_pretrained(resolve(name), **_LOCAL)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(path, **_LOCAL)
+    except Exception as error:  # transformers raises a dozen types for files it cannot read
         raise _unavailable(name, error) from error
     assert isinstance(config, PreTrainedConfig)
     return _stock(config, name)
@@ -98,9 +99,10 @@ def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrai
         MissingInputError: if there are no such weights.
         ConfigError: if some of its parameters are not among them; they would stay random.
     """
+    path = resolve(name)
     try:
         model, loaded = AutoModel.from_pretrained(
-            resolve(name),
+            path,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
@@ -108,7 +110,7 @@ def load_backbone(name: str, config: PreTrainedConfig, **kwargs: Any) -> PreTrai
             **_LOCAL,
             **kwargs,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # safetensors and torch have types of their own
         raise _unavailable(name, error) from error
     if missing := sorted(loaded["missing_keys"]):
         raise ConfigError(
@@ -148,9 +150,10 @@ def trained_beside(name: str) -> list[str]:
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a backbone; its `model_max_length` is what the backbone can really take."""
     config = load_config(name)
+    path = resolve(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(name), **_LOCAL)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(path, **_LOCAL)
+    except Exception as error:  # as above
         raise _unavailable(name, error) from error
     return _limited(tokenizer, config)
 
@@ -201,10 +204,10 @@ def unpack_tokenizer(files: object, config: PreTrainedConfig) -> PreTrainedToken
     except Exception as error:  # whatever content of another kind leads to
         raise _unreadable(error) from error
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in contents.items():
-            (Path(folder) / name).write_bytes(content)
-        config.save_pretrained(folder)
         try:
+            for name, content in contents.items():
+                (Path(folder) / name).write_bytes(content)
+            config.save_pretrained(folder)
             return _limited(AutoTokenizer.from_pretrained(folder, **_LOCAL), config)
         except Exception as error:  # transformers raises a dozen types for files it cannot read
             raise _unreadable(error) from error
@@ -244,7 +247,7 @@ def _stock(config: PreTrainedConfig, name: str) -> PreTrainedConfig:
 
 
 def _unavailable(name: str, error: Exception) -> MissingInputError:
-    reason = str(error).strip().splitlines()[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return MissingInputError(
         f"The backbone {name!r} could not be loaded. Expected a name on the model hub, a local "
         f"folder with config.json and model.safetensors, or {PACKAGED!r}. ({reason})"

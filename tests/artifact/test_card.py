@@ -78,3 +78,11 @@ def test_a_base_in_a_folder_is_not_one_of_the_hub(
     monkeypatch.chdir(tmp_path)
     evidence = Evidence(config={"model": {"backbone": "org/bert"}})
     assert "base_model" not in model_card(load(exported), evidence, name="it", graphs={})
+
+
+def test_a_measure_that_nothing_varies_for_has_no_value(exported: Path) -> None:
+    health = {"kept_similarity": None, "mean_cosine": 1.0}
+    evidence = Evidence(results={"results": {}, "embedding": health})
+    card = model_card(load(exported), evidence, name="it", graphs={})
+    rows = [line.split() for line in card.splitlines() if line.startswith(("| kept", "| mean"))]
+    assert [row[3] for row in rows] == ["-", "1.0000"]

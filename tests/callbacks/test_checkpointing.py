@@ -504,6 +504,7 @@ def test_an_early_end_stays_the_end(fit: list[str], tmp_path: Path) -> None:
     assert steps == 10
     assert run([*fit, *stop], folder) == 0
     assert len(trace_of(folder)) == steps
+    assert "this training has ended, so nothing is trained" in (folder / "output.txt").read_text()
 
 
 def test_states_are_kept_by_their_number_and_best_weights_as_long_as_they_are_named(

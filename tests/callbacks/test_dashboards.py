@@ -274,3 +274,13 @@ def test_numbers_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
     (name,) = options
     with pytest.raises(ConfigError, match=name):
         Dashboards(**options)
+
+
+def test_the_gradients_of_a_step_of_several_batches_are_looked_at_once(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    few = {"limit_train_batches": 4, "accumulate_grad_batches": 2, "max_epochs": 2}
+    fit(tmp_path, tiny_bert, Dashboards(), data={"batch_size": 4}, **few)
+    found = scalars_of(tmp_path / "run")
+    for tag in ("train/score/weighted_loss", "gradient_cosine/sentiment-score"):
+        assert [step for step, _ in found[tag]] == [0, 1, 2, 3]

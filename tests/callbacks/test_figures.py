@@ -22,9 +22,9 @@ def scatter(*predicted: float) -> Image:
     )
 
 
-def groups(**errors: float) -> Image:
+def groups(*, signed: bool = False, **errors: float) -> Image:
     parts = {"source": {name: np.array([value], np.float32) for name, value in errors.items()}}
-    return figures.errors_by_group(parts, label="error", title="title")
+    return figures.errors_by_group(parts, signed=signed, label="error", title="title")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def groups(**errors: float) -> Image:
         (lambda: confusion([[5, 0], [0, 5]]), lambda: confusion([[0, 5], [5, 0]])),
         (lambda: scatter(0, 1, 2), lambda: scatter(2, 1, 0)),
         (lambda: groups(a=0.0, b=1.0), lambda: groups(a=1.0, b=0.0)),
-        (lambda: groups(a=-1.0, b=1.0), lambda: groups(a=1.0, b=-1.0)),
+        (lambda: groups(signed=True, a=-1.0, b=1.0), lambda: groups(signed=True, a=1.0, b=-1.0)),
         (
             lambda: figures.reliability_diagram({"a": [(0.2, 0.2, 9), (0.8, 0.8, 9)]}, "title"),
             lambda: figures.reliability_diagram({"a": [(0.2, 0.8, 9), (0.8, 0.2, 9)]}, "title"),
@@ -51,14 +51,15 @@ def test_a_figure_shows_its_numbers(one: Callable[[], Image], other: Callable[[]
 
 
 def test_scores_that_are_all_predicted_too_high_are_drawn() -> None:
-    assert not np.array_equal(groups(a=2.0, b=8.0), groups(a=8.0, b=2.0))
+    high, low = groups(signed=True, a=2.0, b=8.0), groups(signed=True, a=8.0, b=2.0)
+    assert not np.array_equal(high, low)
 
 
 def test_labels_are_never_read_as_formulas() -> None:
     table = np.eye(len(LABELS), dtype=int).tolist()
     assert figures.confusion_matrix(table, LABELS, "$_{").any()
     parts = {"$_{": dict.fromkeys(LABELS, ERRORS)}
-    assert figures.errors_by_group(parts, label="$_{", title="$_{").any()
+    assert figures.errors_by_group(parts, signed=True, label="$_{", title="$_{").any()
 
 
 def test_a_figure_of_a_thousand_classes_is_bounded() -> None:
@@ -82,3 +83,13 @@ def test_a_single_row_has_figures(value: float) -> None:
     assert groups(a=value).any()
     assert confusion([[1, 0], [0, 0]]).any()
     assert figures.reliability_diagram({"a": [(value, value, 1)]}, "title").any()
+
+
+def test_differences_are_no_shares_also_where_they_would_pass_for_some() -> None:
+    parts = {"source": {"a": np.array([0.1, 0.2, 0.3], np.float32)}}
+    one, other = (
+        figures.errors_by_group(parts, signed=signed, label="error", title="title")
+        for signed in (True, False)
+    )
+    assert one.shape == other.shape
+    assert (one != other).any()

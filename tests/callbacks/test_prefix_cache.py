@@ -259,6 +259,12 @@ def test_stages_with_the_same_prefix_share_a_cache(
         ([Stage(name="a", freeze=LOWEST)], {"max_epochs": 1}, "no row comes a second time"),
         ([Stage(name="a", freeze=LOWEST)], {"limit_train_batches": 1}, "no row comes a second"),
         ([Stage(name="a", freeze=LOWEST, until_step=5), Stage(name="b")], {}, "no row comes"),
+        # the epoch's last step has one batch: two steps of four are no two epochs
+        (
+            [Stage(name="a", freeze=LOWEST, until_epoch=1), Stage(name="b")],
+            {"accumulate_grad_batches": 4},
+            "no row comes",
+        ),
         ([Stage(name="a", freeze=LOWEST)], {"cache": PrefixCache(max_gb=1e-6)}, "1e-06"),
     ],
 )

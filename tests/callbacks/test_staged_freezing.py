@@ -1,5 +1,6 @@
 """The laws of staged freezing, under a real Trainer; several processes are in test_ddp.py."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -650,3 +651,35 @@ def test_a_plateau_within_the_batches_of_a_step_waits_for_its_end(tiny_bert: Pat
     trainer.fit(MultiTaskModule(str(tiny_bert)), datamodule=example_data(tiny_bert))
     # validations behind the first and the second batch, and a step behind the fourth
     assert changed == [4]
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
+def test_a_fit_without_stages_has_the_tasks_own_weights_and_says_what_rests(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind one with a plan, in the same process."""
+    plan = [Stage(name="probe", freeze=("backbone",), loss_weights={"score": 0.0})]
+    module, _, _ = fit(tiny_bert, plan, epochs=1)
+    assert module.network.loss_weights == {"sentiment": 1.0, "score": 0.0}
+    with caplog.at_level(logging.INFO):
+        trainer_of([], max_epochs=1).fit(module, datamodule=example_data(tiny_bert))
+    assert module.network.loss_weights == {"sentiment": 1.0, "score": 1.0}
+    frozen = sum(p.numel() for p in module.network.encoder.backbone.parameters())
+    assert f"{frozen:,} of " in caplog.text
+    module.network.requires_grad_(True)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        trainer_of([], max_epochs=1).fit(module, datamodule=example_data(tiny_bert))
+    assert "were frozen" not in caplog.text
+
+
+def test_a_stage_that_waits_for_a_validation_is_refused_where_there_is_none(
+    tiny_bert: Path,
+) -> None:
+    plateau = Plateau(monitor="val/selection")
+    with pytest.raises(ConfigError, match=r"'a': expected validations for `until_plateau`"):
+        fit(
+            tiny_bert,
+            [Stage(name="a", until_plateau=plateau), Stage(name="b")],
+            limit_val_batches=0,
+        )

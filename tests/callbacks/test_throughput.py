@@ -176,3 +176,9 @@ def test_a_window_of_the_steps_of_an_epoch_is_logged(
     expected = [step for step in due if step % 5 + 1 >= every]
     for name in ("sentences_per_second", "flop_per_second"):
         assert [step for step, _ in found[f"throughput/{name}"]] == expected
+
+
+def test_a_step_of_several_batches_is_logged_once(tiny_bert: Path, tmp_path: Path) -> None:
+    few = {"limit_train_batches": 6, "limit_val_batches": 0, "max_epochs": 2}
+    found = logged_by(tmp_path, tiny_bert, log_every_n_steps=1, accumulate_grad_batches=2, **few)
+    assert [step for step, _ in found["throughput/sentences_per_second"]] == list(range(6))

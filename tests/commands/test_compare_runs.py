@@ -296,3 +296,16 @@ def test_alone_no_stage_waits_for_another_task_or_lets_nothing_learn(settings: S
     assert last["until_plateau"] is None
     kept, _ = alone(settings, "sentiment", served)["freezing"]["stages"]
     assert kept["until_plateau"]["monitor"] == "val/sentiment/accuracy"
+
+
+def test_alone_no_callback_watches_another_task(settings: Settings) -> None:
+    def stops(monitor: str) -> Settings:
+        return {"class_path": "EarlyStopping", "init_args": {"monitor": monitor, "mode": "min"}}
+
+    monitors = ["val/sentiment/loss", "train/sentiment/loss", "val/score/loss", "train/loss"]
+    settings["trainer"]["callbacks"] = [*map(stops, monitors), {"class_path": "RichProgressBar"}]
+    served: Any = [type("Served", (), {"source": "own", "columns": dict.fromkeys(TASKS, "x")})()]
+    *found, other = alone(settings, "score", served)["trainer"]["callbacks"]
+    expected = [("val/selection", "max")] * 2 + [("val/score/loss", "min"), ("train/loss", "min")]
+    assert [tuple(callback["init_args"].values()) for callback in found] == expected
+    assert other == {"class_path": "RichProgressBar"}

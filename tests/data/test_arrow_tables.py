@@ -95,3 +95,12 @@ def test_arrays_of_two_dimensions_are_lists(tmp_path: Path) -> None:
     saved.save_to_disk(str(tmp_path / "saved"))
     (record,) = open_table(tmp_path / "saved").read_all()
     assert record.cells == ["a", "[[1], [2]]"]
+
+
+def test_a_date_that_is_none_is_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    days = pa.array([2**30], pa.date32())
+    parquet.write_table(pa.table({"text": ["a"], "score": [1.0], "day": days}), path)
+    assert read(path) == [("a", "1.0")]
+    with pytest.raises(DataError, match=r"a\.parquet: expected a whole Parquet file"):
+        list(open_table(path).read(["day"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 
+from lit_mtl.data.dataset_tables import open_hub_dataset
 from lit_mtl.data.tables import is_table, open_table, saved_datasets, tables
 from lit_mtl.errors import DataError
 from lit_mtl.tasks import Multilabel
@@ -85,3 +86,22 @@ def test_a_class_number_without_a_name_is_refused_with_its_row(tmp_path: Path) -
         DataError, match=r"saved:1: expected the number of one of 2 classes; found 2"
     ):
         read(path, "tags")
+
+
+def test_a_damaged_string_in_a_saved_dataset_is_refused_with_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    text = [f"sentence number {number}" for number in range(2000)]
+    datasets.Dataset.from_dict({"text": text, "score": [1.0] * 2000}).save_to_disk(str(path))
+    (file,) = path.glob("*.arrow")
+    content = file.read_bytes()
+    assert b"number 1000" in content
+    file.write_bytes(content.replace(b"number 1000", b"number \xff\xff\xff\xff"))
+    with pytest.raises(DataError, match=r"saved: expected a whole dataset"):
+        read(path)
+
+
+def test_a_part_of_a_hub_dataset_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": ["a"]}))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: parts)
+    for name in ("hub:me/x#train", "hub:me/x"):
+        assert str(open_hub_dataset(name)["train"].path) == "hub:me/x#train"

@@ -1,11 +1,13 @@
 import io
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from lit_mtl.data import inputs
 from lit_mtl.data.inputs import Input
+from lit_mtl.data.tables import open_table
 from lit_mtl.errors import DataError
 
 
@@ -51,3 +53,15 @@ def test_the_column_of_the_sentences_may_be_named(tmp_path: Path) -> None:
             rows(Input(path=path, text_column=name))
     with pytest.raises(DataError, match="body"):
         Input(path=path, text_column="body").columns()
+
+
+def test_a_table_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of JSON lines that reads the whole file, for its keys."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one"}\n')
+    opened = Mock(wraps=open_table)
+    monkeypatch.setattr(inputs, "open_table", opened)
+    source = Input(path=path)
+    assert (source.columns(), dict(source.arrow_only())) == (["text"], {})
+    assert rows(source) == [("one", ["one"])]
+    opened.assert_called_once_with(path)

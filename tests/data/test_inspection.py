@@ -140,3 +140,37 @@ def test_what_no_task_reads_is_no_target_and_no_sentence(tmp_path: Path) -> None
     facts = look_at(open_table(path))
     assert text_column(open_table(path), facts) == "s"
     assert guess(facts["o"]).why == "it holds objects, bytes or the like"
+
+
+def test_whole_scores_between_the_same_ends_do_not_number_the_rows(tmp_path: Path) -> None:
+    """However many rows there are, of which only so many different cells are kept."""
+    cells = [str(number * 7919 % 1001) for number in range(5000)]
+    assert guess(facts(cells)).task == {"kind": "regression", "low": 0.0, "high": 1000.0}
+    assert guess(facts([str(number) for number in range(5000)])).task is None
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("a.csv", "review,label\na film to see,pos\n10,neg\none to forget soon,neg\n"),
+        (
+            "a.jsonl",
+            '{"review": "a film to see", "ratings": [1, 2, 3]}\n'
+            '{"review": "one to forget soon", "ratings": [1, 2, 2]}\n',
+        ),
+    ],
+)
+def test_a_number_among_sentences_does_not_hide_them_and_lists_are_none(
+    tmp_path: Path, name: str, rows: str
+) -> None:
+    (tmp_path / name).write_text(rows)
+    table = open_table(tmp_path / name)
+    assert text_column(table, look_at(table)) == "review"
+
+
+def test_sentences_may_have_bars_in_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "review,label\ntitle | a film to see,pos\nno | not so good,neg\n"
+    )
+    table = open_table(tmp_path / "a.csv")
+    assert text_column(table, look_at(table)) == "review"

@@ -32,6 +32,11 @@ def test_json_lines_may_lack_keys_and_keep_numbers_as_written(tmp_path: Path) ->
         ("a.jsonl", '{"text": "a", "score": 1}\n{"text": "b", "sc', r"a\.jsonl:2: .*column 15"),
         ("a.jsonl", '{"text": "a", "score": 1, "score": 2}', r"a\.jsonl:1: .*twice: score"),
         ("a.jsonl", "[" * 100_000, r"a\.jsonl:1: expected a flat JSON object"),
+        (
+            "a.jsonl",
+            '{"text": "a", "score": ' + "[" * 700 + "]" * 700 + "}",
+            r"a\.jsonl:1: expected a flat JSON object",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused_with_its_line(

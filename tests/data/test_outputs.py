@@ -107,3 +107,11 @@ def test_lists_of_words_may_have_any_length_and_whole_numbers_stay_whole(
     table = parquet.read_table(written(tmp_path / "a.parquet", [rows], example))
     assert table["tags.labels"].to_pylist() == [["a", 'b"c'], []]
     assert table["stars.level"].to_pylist() == [3, 1]
+
+
+def test_json_lines_pass_numbers_on_as_they_were_written(tmp_path: Path) -> None:
+    cells = ["0.12345678901234567890", "1.10", "1e400", "9" * 5000, "[1.50, 2]"]
+    row = {f"c{place}": Verbatim(cell) for place, cell in enumerate(cells)} | {"text": 'a "b"'}
+    line = written(tmp_path / "a.jsonl", [[row]], row).read_text()
+    pairs = ", ".join(f'"c{place}": {cell}' for place, cell in enumerate(cells))
+    assert line == f'{{{pairs}, "text": "a \\"b\\""}}\n'

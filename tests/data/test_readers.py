@@ -172,3 +172,12 @@ def test_five_thousand_damaged_texts_are_read_or_refused_as_data(tmp_path: Path)
             assert all("\n" not in line for _, line in file_lines(path))
             read += 1
     assert 1000 < read < 4900
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_wrong_byte_is_counted_from_the_file_s_begin_with_a_mark_too(
+    tmp_path: Path, mark: bytes
+) -> None:
+    path = write(tmp_path / "a.txt", mark + b"ab\n\xffcd\n")
+    with pytest.raises(DataError, match=rf"a\.txt:2: .*0xff at offset {len(mark) + 3}"):
+        list(file_lines(path))

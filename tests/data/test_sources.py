@@ -198,3 +198,19 @@ def test_a_corpus_has_a_default_folder() -> None:
 def test_a_wrong_source_is_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"the source 'second' {message}"):
         refuse_wrong_sources({"first": Source(path="x"), "second": Source(**options)})
+
+
+def test_a_named_column_of_sentences_is_that_of_tables_and_not_of_text_files(
+    tmp_path: Path,
+) -> None:
+    labels_in(tmp_path)
+    with pytest.raises(
+        DataError, match=r"the column of sentences 'review'; found the columns text, label"
+    ):
+        find(tmp_path, text="review")
+    (tmp_path / "scores.csv").write_text("review,score\na,1\n")
+    feeds = find(tmp_path, text="review").feeds
+    assert {feed.table.path.name: feed.text for feed in feeds} == {
+        tmp_path.name: "text",
+        "scores.csv": "review",
+    }

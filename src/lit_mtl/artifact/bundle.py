@@ -88,7 +88,7 @@ class TrainedModel:
         return decoded
 
     def run(self, texts: Sequence[str], *, batch_tokens: int = TOKENS) -> Output:
-        """Embeddings (S, D) and every head's output (S, O) before decoding, in the texts' order."""
+        """Embeddings (S, D) and every head's output (S, O) before decoding, in the order of the texts, one at least."""
         parts = list(self._run(_checked(texts), batch_tokens, lambda done, total: None))
         order = torch.cat([rows for rows, _ in parts]).argsort()
         return Output(

@@ -221,11 +221,14 @@ def _calibration(calibration: Calibration | None) -> str:
     return "\n\n".join(["## Calibration", *notes, *([table, text] if rows else [])])
 
 
-def _embedding(health: Mapping[str, float]) -> list[str]:
+def _embedding(health: Mapping[str, float | None]) -> list[str]:
     """The section on the embedding, if it was measured."""
     if not health:
         return []
-    rows = [[name, f"{value:.4f}"] for name, value in health.items()]
+    rows = [
+        [name, "-" if value is None else f"{value:.4f}"]  # nothing varies, so nothing is correlated
+        for name, value in health.items()
+    ]
     table = tabulate(rows, ["measure", "value"], tablefmt="github", disable_numparse=True)
     text = (
         "On sentences of the validation split: `mean_cosine` of two of them (near 1 they all point "

@@ -28,6 +28,7 @@ from lit_mtl.artifact.onnx_graph import (
     write_graph,
     write_int8,
 )
+from lit_mtl.calibration import Calibration
 from lit_mtl.checkpoints import SPEC_KEY, manifest_of, read_checkpoint, read_manifest
 from lit_mtl.errors import ConfigError, LitMTLError, MissingInputError, StorageError
 from lit_mtl.folders import atomic_folder, recovered
@@ -93,11 +94,17 @@ def export(
                 "max_length": int(model.tokenizer.model_max_length),
                 "base_share": base_share,
                 "aligned_to_base": evidence.alignment and asdict(evidence.alignment),
-                "calibrated": evidence.calibration is not None,
+                "calibrated": _is_calibrated(evidence.calibration),
                 "graphs": graphs,
             },
         )
     return evidence
+
+
+def _is_calibrated(calibration: Calibration | None) -> bool:
+    """Whether any task is; each has a note if not."""
+    found = {} if calibration is None else calibration.report
+    return any(task["note"] is None for task in found.values())
 
 
 def refuse_foreign(output: Path, *, overwrite: bool) -> None:

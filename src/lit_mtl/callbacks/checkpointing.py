@@ -231,6 +231,10 @@ class Checkpointing(Checkpoint):
         self.last_path = Path(trainer.ckpt_path)
         if self.finished:
             trainer.should_stop = True
+            rank_zero_info(
+                f"{trainer.ckpt_path}: this training has ended, so nothing is trained; a new one begins "
+                "with --ckpt_path never"
+            )
         if self._best_name is not None and trainer.is_global_zero:
             self._bring_best(self.last_path.resolve().parent / self._best_name)
             self._link(trainer, BEST, self._folder / self._best_name)

@@ -209,9 +209,13 @@ class Dashboards(Callback):
         )
 
     def _is_due(self, trainer: Trainer) -> bool:
-        """Whether the current step is one to look at; it does not depend on where a run was resumed."""
+        """Whether the current step is one to look at; it does not depend on where a run was resumed.
+
+        Of the batches that are accumulated for a step it is the last one, at which Lightning logs as well.
+        """
         every = int(self.every_n_steps or getattr(trainer, "log_every_n_steps", None) or 0)
-        return every > 0 and (_step(trainer) + 1) % every == 0
+        due = every > 0 and (_step(trainer) + 1) % every == 0
+        return due and not trainer.fit_loop._should_accumulate()
 
     def _choose_sample(self, trainer: Trainer, data: SentimentDataModule) -> None:
         """The same rows on all processes."""

@@ -110,18 +110,17 @@ def predicted_against_true(
 
 
 def errors_by_group(
-    parts: Mapping[str, Mapping[str, NDArray[np.float32]]], *, label: str, title: str
+    parts: Mapping[str, Mapping[str, NDArray[np.float32]]], *, signed: bool, label: str, title: str
 ) -> Image:
     """Errors by what rows have in common: signed ones as boxes, shares as bars with intervals.
 
     Args:
         parts: what the rows are grouped by, to group to the errors of its rows, at least one.
+        signed: whether errors are differences; else they are shares, in [0, 1].
         label: what an error is.
         title: of the figure.
     """
-    values = np.concatenate([errors for groups in parts.values() for errors in groups.values()])
-    # scores may all be predicted too high; what leaves [0, 1] is no share
-    drawn = _boxes if values.min() < 0 or values.max() > 1 else _bars
+    drawn = _boxes if signed else _bars
     widest = max(map(len, parts.values()))
 
     def painter(name: str, groups: Mapping[str, NDArray[np.float32]]) -> Callable[[Axes], None]:

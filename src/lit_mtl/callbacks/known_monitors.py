@@ -23,8 +23,9 @@ _COUNTERS = ("epoch", "step")
 class KnownMonitors(Callback):
     """Looks at what `checkpoint`, plateaus of stages, and callbacks of Lightning's monitor.
 
-    It refuses a key that no part of the run can log: one that is no metric of a task in validation, and
-    neither a training loss, a learning rate nor a counter. Where a callback or the
+    It refuses a key that no part of the run can log: one that is no metric of a task in validation, no
+    counter, and does not begin as training losses, stages and learning rates do; of these the first
+    validation shows what is there. Where a callback or the
     module is the user's own it refuses nothing, since these may log anything; then the first validation
     shows what is there.
     """

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_mtl.callbacks.frozen_prefix import NotCachedError, agreed, made_of, running
-from lit_mtl.callbacks.staged_freezing import StagedFreezing, network_of
+from lit_mtl.callbacks.staged_freezing import StagedFreezing, network_of, steps_an_epoch
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.data.prefix_store import PrefixStorage, PrefixStore, remove
 from lit_mtl.data.splits import Split
@@ -169,8 +169,9 @@ class PrefixCache(Callback):
         """Whether it has more batches than an epoch of all rows, seen from the stage's beginning."""
         if self._decided is None or self._decided[0] != freezing.index:
             steps = freezing.last_step(trainer) - trainer.global_step
-            batches = len(_datamodule(trainer).train_sampler())
-            pays = steps * trainer.accumulate_grad_batches > batches
+            # of an epoch's last step fewer batches may be left than are accumulated elsewhere
+            batches = steps / steps_an_epoch(trainer) * int(trainer.num_training_batches)
+            pays = batches > len(_datamodule(trainer).train_sampler())
             self._decided = (freezing.index, pays)
         return self._decided[1]
 

@@ -88,11 +88,12 @@ class SplitBoard:
 
     def _groups(self, name: str, rows: SplitRows, corpus: Corpus) -> None:
         errors, places = rows.errors().numpy(), rows.row_ids.numpy()
-        label = "predicted - true" if rows.scores() is not None else "share of wrong labels"
+        signed = rows.scores() is not None
+        label = "predicted - true" if signed else "share of wrong labels"
         parts = {"tokens of the sentence": by_length(errors, corpus.lengths("val")[places])}
         if len(corpus.sources) > 1:
             parts["source"] = by_name(errors, corpus.source_of("val")[places], corpus.sources)
-        image = figures.errors_by_group(parts, label=label, title=f"{name}: errors")
+        image = figures.errors_by_group(parts, signed=signed, label=label, title=f"{name}: errors")
         self._image(f"{name}/errors_by_group", image)
 
     def _precision_and_recall(self, name: str, rows: SplitRows) -> None:

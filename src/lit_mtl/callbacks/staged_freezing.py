@@ -41,7 +41,7 @@ class StagedFreezing(Callback):
     """Runs a plan of stages.
 
     Args:
-        stages: the stages in their order; none leaves everything trainable.
+        stages: the stages in their order; none freezes nothing and thaws nothing.
         eval_mode: whether wholly frozen modules run in eval mode, without dropout.
     """
 
@@ -114,11 +114,19 @@ class StagedFreezing(Callback):
         """Apply the current stage: the first one, or that of the checkpoint.
 
         Raises:
-            ConfigError: if a stage would end before it begins, now that an epoch's length is known; or if
-                nothing learns in it, now that it is known whether there is more than the tasks' losses.
+            ConfigError: if a stage would end before it begins, now that an epoch's length is known; if it
+                waits for a validation and there is none; or if nothing learns in it, now that it is
+                known whether there is more than the tasks' losses.
         """
         if not self.stages:
+            network_of(pl_module).loss_weights = _weights_in(None, network_of(pl_module))
+            _tell_frozen(network_of(pl_module))
             return
+        waiting = [stage for stage in self.stages if stage.until_plateau is not None]
+        if waiting and not trainer.limit_val_batches:
+            raise ConfigError(
+                f"{waiting[0]}: expected validations for `until_plateau`, but `trainer.limit_val_batches` is 0"
+            )
         total = trainer.estimated_stepping_batches
         check_ends(self.stages, steps_an_epoch=steps_an_epoch(trainer), total_steps=total)
         if not getattr(pl_module, "regularizers", None):
@@ -308,9 +316,21 @@ def refuse_idle_stages(stages: Sequence[Stage], network: MultiTaskModel) -> None
         refuse_idle(_weights_in(stage, network), where=f"{stage}: ")
 
 
-def _weights_in(stage: Stage, network: MultiTaskModel) -> dict[str, float]:
-    """The static weight of each task's loss in a stage."""
-    return {name: task.weight for name, task in network.tasks.items()} | stage.loss_weights
+def _weights_in(stage: Stage | None, network: MultiTaskModel) -> dict[str, float]:
+    """The static weight of each task's loss in a stage, or without one."""
+    own = {name: task.weight for name, task in network.tasks.items()}
+    return own if stage is None else own | stage.loss_weights
+
+
+def _tell_frozen(network: MultiTaskModel) -> None:
+    """Say what a plan of a former fit, or somebody by hand, has frozen and no stage will thaw."""
+    sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
+    if frozen := sum(size for size, trains in sizes if not trains):
+        total = sum(size for size, _ in sizes)
+        rank_zero_info(
+            f"{frozen:,} of {total:,} parameters were frozen before this fit and stay so, since it has "
+            "no stages"
+        )
 
 
 def steps_an_epoch(trainer: Trainer) -> int:

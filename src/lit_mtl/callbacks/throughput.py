@@ -46,7 +46,8 @@ class ThroughputLog(Callback):
         steps = int(
             getattr(trainer, "log_every_n_steps", 50)
         )  # set, but not declared, by Lightning
-        self._throughput = Throughput(available_flops=rate, window_size=max(steps, 1) + 1)
+        batches = max(steps, 1) * trainer.accumulate_grad_batches
+        self._throughput = Throughput(available_flops=rate, window_size=batches + 1)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew: what has happened since the last step was no step."""
@@ -89,7 +90,8 @@ class ThroughputLog(Callback):
         operations = self._operations.of(rows, tokens)
         self._throughput.update(time=time.perf_counter(), flops=operations, **self._totals)
         # the same moments as LearningRateMonitor's, by the same private names
-        if not trainer._logger_connector.should_update_logs:
+        accumulates = trainer.fit_loop._should_accumulate()
+        if accumulates or not trainer._logger_connector.should_update_logs:
             return
         found = self._throughput.compute()
         metrics = {shown: found[name] for name, shown in _NAMES.items() if name in found}

@@ -103,7 +103,7 @@ def _lengths(corpus: Corpus, max_length: int) -> dict[str, Any]:
     return {
         "min": int(lengths[0]),
         "median": float(np.median(lengths)),
-        "p95": int(lengths[int(0.95 * (len(lengths) - 1))]),
+        "p95": int(np.quantile(lengths, 0.95, method="higher")),
         "max": int(lengths[-1]),
         "max_length": max_length,
         "cut": asdict(corpus.truncated),

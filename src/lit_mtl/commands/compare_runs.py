@@ -214,11 +214,11 @@ def alone(settings: Settings, task: str, feeds: Sequence[Feed]) -> Settings:
     watched = [
         found["checkpoint"],
         *(stage["until_plateau"] for stage in found["freezing"]["stages"]),
+        *(callback.get("init_args") for callback in _callbacks(found)),
     ]
+    of_others = tuple(f"{split}/{name}/" for split in ("val", "train") for name in others)
     for settings in watched:
-        if settings and str(settings["monitor"]).startswith(
-            tuple(f"val/{name}/" for name in others)
-        ):
+        if settings and str(settings.get("monitor")).startswith(of_others):
             settings |= {"monitor": SELECTION_KEY, "mode": "max"}
     return found
 
@@ -247,12 +247,14 @@ def _of_split(settings: Settings, *, seed: int, fold: int, folds: int) -> Settin
     found["dashboards"]["enabled"] = False
     found["pairs"]["path"] = None
     kept = {"class_path": f"{KeptRows.__module__}.{KeptRows.__name__}"}
-    callbacks = found["trainer"]["callbacks"] or []
-    found["trainer"]["callbacks"] = [
-        *(callbacks if isinstance(callbacks, list) else [callbacks]),
-        kept,
-    ]
+    found["trainer"]["callbacks"] = [*_callbacks(found), kept]
     return found
+
+
+def _callbacks(settings: Settings) -> list[Settings]:
+    """The callbacks that the config adds."""
+    callbacks = settings["trainer"]["callbacks"] or []
+    return callbacks if isinstance(callbacks, list) else [callbacks]
 
 
 def _as_yaml(settings: Mapping[str, Any]) -> bytes:

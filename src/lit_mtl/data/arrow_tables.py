@@ -13,8 +13,8 @@ from lit_mtl.data.table import Record, Table
 from lit_mtl.data.table_cells import as_cell
 from lit_mtl.errors import DataError
 
-_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
-"""What pyarrow raises for a file that is not what it should be."""
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
+"""What pyarrow raises for data that are not what they should be; the last for dates that Python cannot hold."""
 
 ARROW_ROWS = 10_000
 """Rows that are turned into text at once."""
@@ -25,7 +25,7 @@ def open_parquet(path: Path) -> Table:
     refuse_missing(path)
     try:
         schema = parquet.read_schema(path)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
     def read(wanted: Sequence[str], *, foreign: bool = False) -> Iterator[Record]:
@@ -33,7 +33,7 @@ def open_parquet(path: Path) -> Table:
             with parquet.ParquetFile(path) as file:
                 batches = file.iter_batches(batch_size=ARROW_ROWS, columns=list(wanted))
                 yield from arrow_records(path, batches, wanted, foreign=foreign)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DataError(f"{path}: expected a whole Parquet file; found {error}") from error
 
     return Table(

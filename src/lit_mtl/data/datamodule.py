@@ -352,9 +352,8 @@ class SentimentDataModule(LightningDataModule):
         dataset = self.corpus.splits[split]
         if not len(dataset):
             raise ConfigError(
-                f"The {split} split holds no sentence: there are too few for the fractions "
-                f"val_fraction={self.splitter.val_fraction} and "
-                f"test_fraction={self.splitter.test_fraction}"
+                f"The {split} split holds no sentence: expected more of them, or other shares than "
+                f"{self.splitter}"
             )
         return dataset
 

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from lit_mtl.data.arrow_tables import ARROW_ROWS, arrow_only, arrow_records
+from lit_mtl.data.arrow_tables import ARROW_ROWS, DAMAGED, arrow_only, arrow_records
 from lit_mtl.data.readers import files_below
 from lit_mtl.data.table import Record, Table
 from lit_mtl.errors import DataError, MissingInputError
@@ -60,7 +60,9 @@ def open_hub_dataset(name: str) -> dict[str, Table]:
     if part and part not in found:
         raise MissingInputError(f"{name}: expected one of the parts {', '.join(found)}")
     chosen = {part: found[part]} if part else found
-    return {key: dataset_table(value, Path(f"{name}#{key}")) for key, value in chosen.items()}
+    return {
+        key: dataset_table(value, Path(f"{HUB}{repository}#{key}")) for key, value in chosen.items()
+    }
 
 
 def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
@@ -70,7 +72,10 @@ def dataset_table(dataset: datasets.Dataset, path: Path) -> Table:
         chosen = dataset.select_columns(list(dict.fromkeys(wanted))).with_format("arrow")
         classes = {name: _class_names(feature) for name, feature in chosen.features.items()}
         batches = chosen.iter(batch_size=ARROW_ROWS)
-        yield from arrow_records(path, batches, wanted, classes=classes, foreign=foreign)
+        try:
+            yield from arrow_records(path, batches, wanted, classes=classes, foreign=foreign)
+        except DAMAGED as error:
+            raise DataError(f"{path}: expected a whole dataset; found {error}") from error
 
     return Table(
         path=path,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -57,7 +58,7 @@ class Input:
             MissingInputError: if there is no such file.
             DataError: if it is no table, or has no column of sentences.
         """
-        table = self._table()
+        table = self._table
         if table is None:
             if self.path is not None:
                 refuse_missing(self.path)
@@ -67,7 +68,7 @@ class Input:
 
     def arrow_only(self) -> Mapping[str, pa.DataType]:
         """Columns of which only Arrow can hold the cells; see `Table`."""
-        table = self._table()
+        table = self._table
         return {} if table is None else table.arrow_only
 
     def windows(self) -> Iterator[Window]:
@@ -82,8 +83,9 @@ class Input:
             yield Window(number, [text for text, _ in part], [cells for _, cells in part])
             number += 1
 
+    @cached_property
     def _table(self) -> Table | None:
-        """The table at the path; None for a text."""
+        """The table at the path, which is opened once; None for a text."""
         if self.path is None or self.path.suffix.lower() == ".txt":
             return None
         if self.path.suffix.lower() not in FORMATS and not self.path.is_dir():
@@ -91,7 +93,7 @@ class Input:
         return open_table(self.path)
 
     def _rows(self) -> Iterator[tuple[str, Sequence[Cell]]]:
-        table = self._table()
+        table = self._table
         if table is None:
             for line in self._lines():
                 if text := line.strip():

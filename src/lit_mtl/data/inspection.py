@@ -7,7 +7,7 @@ from typing import Any
 
 from lit_mtl.data.splits import split_of_name
 from lit_mtl.data.table import TEXT_COLUMNS, Table
-from lit_mtl.data.table_cells import Foreign
+from lit_mtl.data.table_cells import Foreign, Verbatim
 from lit_mtl.errors import DataError
 from lit_mtl.tasks import Classification
 from lit_mtl.tasks.cells import read_number, split_cell
@@ -47,6 +47,7 @@ class ColumnFacts:
         lists: cells that are a JSON array, or several values separated by `|`.
         number_lists: those whose values are all numbers.
         splits: cells that name a split.
+        verbatim: cells that JSON or Parquet has as a number, a truth value or a list, and not as text.
         foreign: cells that are neither text nor numbers nor lists of them; they are not among the filled.
         low: the least number.
         high: the largest number.
@@ -61,6 +62,7 @@ class ColumnFacts:
     lists: int = 0
     number_lists: int = 0
     splits: int = 0
+    verbatim: int = 0
     foreign: int = 0
     low: float = float("inf")
     high: float = float("-inf")
@@ -129,6 +131,7 @@ def look_at(table: Table) -> dict[str, ColumnFacts]:
             if isinstance(cell, Foreign) or name in table.arrow_only:
                 facts[name].foreign += cell is not None
             elif text := (cell or "").strip():
+                facts[name].verbatim += isinstance(cell, Verbatim)
                 facts[name].add(text)
     return facts
 
@@ -147,7 +150,10 @@ def text_column(table: Table, facts: dict[str, ColumnFacts]) -> str:
     wordy = [
         n
         for n, f in facts.items()
-        if f.filled and f.words / f.filled >= 3 and not (f.numbers or f.foreign)
+        if f.filled
+        and f.words / f.filled >= 3
+        and max(f.numbers, f.verbatim) < f.filled
+        and not f.foreign
     ]
     if len(wordy) != 1:
         found = ", ".join(wordy) or "none"
@@ -257,7 +263,8 @@ def _guess_numbers(facts: ColumnFacts, name: str) -> Guess:
 def _counts_rows(facts: ColumnFacts) -> bool:
     """Whether nearly all whole numbers differ and nearly all between the ends occur."""
     differ = len(facts.distinct) >= 0.9 * min(facts.filled, _DISTINCT)
-    return differ and facts.high - facts.low < 1.1 * facts.filled
+    between = facts.high - facts.low + 1
+    return differ and 0.9 * facts.filled <= between < 1.1 * facts.filled
 
 
 def _guess_labels(facts: ColumnFacts) -> Guess:

@@ -1,14 +1,14 @@
 """Opens JSON lines as a table: one object a line, with numbers as they were written."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lit_mtl.data.readers import file_lines
 from lit_mtl.data.table import Record, Table
-from lit_mtl.data.table_cells import Verbatim, as_cell, shortened
+from lit_mtl.data.table_cells import Cell, Verbatim, as_cell, shortened
 from lit_mtl.errors import DataError
 
 
@@ -31,8 +31,7 @@ def open_json_lines(path: Path) -> Table:
     def read(wanted: Sequence[str], *, foreign: bool = False) -> Iterator[Record]:
         for number, row in rows():
             where = f"{path}:{number}"
-            cells = [as_cell(row.get(name), where, name, foreign=foreign) for name in wanted]
-            yield Record(path, number, cells)
+            yield Record(path, number, _cells(row, wanted, where, foreign=foreign))
 
     return Table(
         path=path,
@@ -71,6 +70,19 @@ _JSON = json.JSONDecoder(
 )
 
 
+def _cells(
+    row: Mapping[str, Any], wanted: Sequence[str], where: str, *, foreign: bool
+) -> list[Cell]:
+    try:
+        return [as_cell(row.get(name), where, name, foreign=foreign) for name in wanted]
+    except RecursionError as error:
+        raise _too_deep(where) from error
+
+
+def _too_deep(where: str) -> DataError:
+    return DataError(f"{where}: expected a flat JSON object; found one nested too deeply")
+
+
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = _JSON.decode(line)
@@ -82,7 +94,7 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
             f"({error.msg}, column {error.colno})"
         ) from error
     except RecursionError as error:
-        raise DataError(f"{where}: expected a flat JSON object; found {shortened(line)}") from error
+        raise _too_deep(where) from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected one JSON object a line; found {shortened(line)}")
     return row

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from lit_mtl.data.table_cells import Verbatim
+from lit_mtl.data.table_cells import as_json
 from lit_mtl.errors import ConfigError
 from lit_mtl.files import atomic_writer
 
@@ -55,11 +55,8 @@ class JsonLinesWriter(RowWriter):
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows."""
         for row in rows:
-            values = {
-                name: json.loads(value) if isinstance(value, Verbatim) else value
-                for name, value in row.items()
-            }
-            self.file.write((json.dumps(values, ensure_ascii=False) + "\n").encode())
+            pairs = (f"{as_json(name)}: {as_json(value)}" for name, value in row.items())
+            self.file.write(f"{{{', '.join(pairs)}}}\n".encode())
 
 
 class CsvWriter(RowWriter):

@@ -146,7 +146,7 @@ def _decode(content: bytes, where: Path | str, *, number: int, offset: int) -> s
     if not offset:
         _refuse_other_formats(content, where)
     try:
-        text = content.decode("utf-8" if offset else "utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         line = number + len(_LINE_END.findall(content[: error.start].decode("latin-1")))
         raise DataError(
@@ -156,7 +156,7 @@ def _decode(content: bytes, where: Path | str, *, number: int, offset: int) -> s
     if "\0" in text:
         line = number + len(_LINE_END.findall(text[: text.index("\0")]))
         raise DataError(f"{where}:{line}: expected text; found a NUL character")
-    return text
+    return text if offset else text.removeprefix("\ufeff")
 
 
 def _refuse_other_formats(content: bytes, where: Path | str) -> None:

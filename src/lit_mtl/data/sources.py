@@ -280,6 +280,11 @@ def _feeds(
             served[task, split] = table.path
         if columns:
             feeds.append(_feed(name, source, table, split, columns))
+    if feeds and source.text is not None and source.text not in found:
+        raise DataError(
+            f"{path}: expected the column of sentences {source.text!r}; found the columns "
+            f"{', '.join(found)}"
+        )
     missing = sorted(set(source.tasks or ()) - {task for task, _ in served})
     if missing:
         wanted = [
@@ -299,7 +304,8 @@ def _feed(
     return Feed(
         source=name,
         table=table,
-        text=table.text_column(source.text),
+        # text files have a column of their own, whatever the tables beside them call theirs
+        text=table.text_column(None if table.is_label_folder else source.text),
         columns=columns,
         split=split,
         split_column=None if split else _named(table, source.split, "split"),

@@ -78,7 +78,7 @@ class Splitter:
             shares of all positions. Sentences that come later may then move others.
 
     Raises:
-        ConfigError: if nothing is left to train on, or there is no such fold.
+        ConfigError: if the shares are more than all, or there is no such fold.
     """
 
     val_fraction: float
@@ -100,6 +100,13 @@ class Splitter:
                 "Expected `val_fraction` and `test_fraction` to be at least 0 and together at most 1, "
                 f"but got {self.val_fraction} and {test:g}"
             )
+
+    def __str__(self) -> str:
+        """The shares that are in force, by their options."""
+        test = f"test_fraction={self.test_fraction}"
+        if self.folds is not None:
+            test = f"fold={self.fold} of folds={self.folds}"
+        return f"val_fraction={self.val_fraction} and {test}"
 
     @property
     def has_test(self) -> bool:

@@ -37,11 +37,11 @@ def as_cell(value: Any, where: str, name: str, *, foreign: bool) -> Cell:
     if isinstance(value, list):
         parts = [as_cell(part, where, name, foreign=foreign) for part in value]
         kind = Foreign if any(isinstance(part, Foreign) for part in parts) else Verbatim
-        return kind(f"[{', '.join(map(_as_json, parts))}]")
+        return kind(f"[{', '.join(map(as_json, parts))}]")
     if foreign and isinstance(value, dict):
-        keys = [_as_json(_text(key, where, name)) for key in value]
+        keys = [as_json(_text(key, where, name)) for key in value]
         parts = [as_cell(part, where, name, foreign=True) for part in value.values()]
-        pairs = zip(keys, map(_as_json, parts), strict=True)
+        pairs = zip(keys, map(as_json, parts), strict=True)
         return Foreign(f"{{{', '.join(f'{key}: {part}' for key, part in pairs)}}}")
     raise DataError(
         f"{where}: expected text, a number or a list under {name!r}; found {shortened(repr(value))}"
@@ -69,7 +69,8 @@ _UNREADABLE = re.compile("[\0\ud800-\udfff]")
 """What no UTF-8 file holds and tokenizers cannot read, but JSON can spell: NUL, half a pair."""
 
 
-def _as_json(cell: Cell) -> str:
+def as_json(cell: Any) -> str:
+    """A cell, or what was found of a row, as JSON; what JSON wrote already with its digits as they are."""
     return cell if isinstance(cell, Verbatim) else json.dumps(cell, ensure_ascii=False)
 
 

@@ -32,7 +32,8 @@ def embedding(
     """What torch calls `embedding`; after its backward pass `weight.grad` is a buffer that is used again.
 
     Where several processes exchange gradients it is torch's own, since they exchange dense ones; so it
-    is for small tables. The buffer is not used again while something else refers to it.
+    is for small tables. The buffer is not used again while something else refers to it itself; a view of it,
+    or what `detach` gives, is overwritten by the next step.
     `torch.autograd.grad` gives the sparse gradient.
     """
     if not sparse and not scale_grad_by_freq and _is_kept(weight):
