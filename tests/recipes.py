@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 
-from lit_mtl.callbacks.checkpointing import Checkpointing
 from lit_mtl.callbacks.staged_freezing import network_of
 from lit_mtl.data.datamodule import SentimentDataModule
 from lit_mtl.module import MultiTaskModule
@@ -40,7 +40,7 @@ def fitted(
     ckpt_path: Path | None = None,
     **options: Any,
 ) -> tuple[MultiTaskModule, Trainer]:
-    """A run of two epochs; Checkpointing, where it is wanted, is among the callbacks."""
+    """A run of two epochs; what saves, where it is wanted, is among the callbacks."""
     seed_everything(0, workers=True)
     settings = {"lr": 1e-3, "schedule": "constant", "embedding_dim": 16, **(model or {})}
     module = MultiTaskModule(str(backbone), **settings)
@@ -48,7 +48,7 @@ def fitted(
         accelerator="cpu",
         callbacks=list(callbacks),
         logger=False,
-        enable_checkpointing=any(isinstance(each, Checkpointing) for each in callbacks),
+        enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -11,6 +11,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset
 
 from lit_mtl.checkpoints import SPEC_KEY, read_checkpoint
@@ -411,14 +413,19 @@ def test_an_endless_schedule_is_refused(tiny_bert: Path, tmp_path: Path) -> None
 
 
 def test_lightnings_own_loading_rebuilds_the_module(tiny_bert: Path, tmp_path: Path) -> None:
-    module, runner = MultiTaskModule(str(tiny_bert)), trainer(tmp_path)
+    module = MultiTaskModule(str(tiny_bert), pretrained=False, pooling="max", normalize=True)
+    runner = trainer(tmp_path)
     runner.fit(module, datamodule=datamodule(tiny_bert))
     path = tmp_path / "model.ckpt"
     runner.save_checkpoint(path)
-    loaded = MultiTaskModule.load_from_checkpoint(path, weights_only=True)
+    loaded = MultiTaskModule.load_from_checkpoint(path, weights_only=True, lr=1e-3)
     state = module.state_dict()
     assert all(torch.equal(state[name], value) for name, value in loaded.state_dict().items())
     assert loaded.tasks == module.tasks
+    for name in ("backbone_name", "pretrained", "architecture"):
+        assert getattr(loaded, name) == getattr(module, name), name
+    assert loaded.rates.lr == 1e-3
+    trainer(tmp_path).fit(loaded, datamodule=datamodule(tiny_bert))
 
 
 def test_a_checkpoint_of_another_network_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
@@ -450,6 +457,7 @@ def test_resuming_with_another_declaration_is_refused(tiny_bert: Path, tmp_path:
             trainer(tmp_path).fit(changed, datamodule=data, ckpt_path=path, weights_only=True)
 
 
+@pytest.mark.filterwarnings("ignore:The checkpoint does not say how far")
 @pytest.mark.parametrize("change", ["order", "name", "parameter"])
 def test_other_groups_than_the_checkpoints_are_refused(
     tiny_bert: Path, tmp_path: Path, change: str
@@ -508,3 +516,32 @@ def test_data_that_does_not_fit_the_model_is_refused(tiny_bert: Path, tmp_path: 
 def test_without_tasks_there_is_no_network(tiny_bert: Path) -> None:
     with pytest.raises(ConfigError, match="not built"):
         _ = MultiTaskModule(str(tiny_bert)).network
+
+
+class OwnOptimizer(MultiTaskModule):
+    """Trains with SGD."""
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_subclass_may_have_an_optimizer_of_its_own(tiny_bert: Path, tmp_path: Path) -> None:
+    module, runner = OwnOptimizer(str(tiny_bert)), trainer(tmp_path)
+    runner.fit(module, datamodule=datamodule(tiny_bert))
+    assert runner.global_step == 5
+
+
+def test_a_network_that_only_forked_processes_would_build_is_refused(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """What they have learned would be gone with them."""
+    data, module = datamodule(tiny_bert), MultiTaskModule(str(tiny_bert))
+    options: dict[str, Any] = {"strategy": "ddp_fork", "devices": 1}
+    with pytest.raises(ProcessRaisedException, match="call `build` before `fit`"):
+        trainer(tmp_path, **options).fit(module, datamodule=data)
+    data.prepare_data()
+    data.setup("fit")
+    module.build(data.tasks)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer(tmp_path, **options).fit(module, datamodule=data)
+    assert any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())

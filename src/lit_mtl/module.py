@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -96,7 +97,9 @@ class MultiTaskModule(LightningModule):
     """Trains one shared sentence encoder with a head for each task of the datamodule.
 
     The network is built when the tasks are known: by `configure_model` from the datamodule, by
-    `build` from tasks that the caller has, or by `restore` from a checkpoint.
+    `build` from tasks that the caller has, or by `restore` from a checkpoint. `load_from_checkpoint`
+    takes the network from there, but rates, schedule and balancing of a further training from its
+    arguments.
 
     Args:
         backbone: hub name, local folder, or `minilm` for the packaged encoder.
@@ -267,6 +270,12 @@ class MultiTaskModule(LightningModule):
             # before weights are loaded, which would be rounded to another precision
             self.trainer.precision_plugin.convert_module(self._network)
             return
+        launcher = self.trainer.strategy.launcher
+        if self.trainer.training and isinstance(launcher, _MultiProcessingLauncher):
+            raise ConfigError(
+                "The strategy starts its processes from this one, which would keep nothing of a network "
+                "that they build: train with `ddp`, or call `build` before `fit`"
+            )
         if not tasks:
             raise ConfigError(
                 "The tasks are not known: give the Trainer a SentimentDataModule with labelled "
@@ -433,6 +442,9 @@ class MultiTaskModule(LightningModule):
         fresh = self._network is None
         if fresh:
             self.restore(spec)
+            self.backbone_name = spec.get("backbone", self.backbone_name)
+            self.pretrained = spec.get("pretrained", self.pretrained)
+            self.architecture = Architecture(**self.network.spec()["architecture"])
         elif self.trainer.training:
             _refuse_change(_BALANCING, checkpoint.get(_BALANCING, "static"), self.loss_balancing)
         if self.uncertainty is not None and _UNCERTAINTY in checkpoint:
@@ -460,6 +472,8 @@ class MultiTaskModule(LightningModule):
         """
         if not self.regularizers:
             refuse_idle(self.network.loss_weights)
+        if not self._declared_rates:
+            return  # a subclass has its own optimizer
         optimizer, scheduler = self.trainer.optimizers[0], self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         restored = [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_mtl.artifact.bundle import load_checkpoint
 from lit_mtl.callbacks.checkpointing import Checkpointing
@@ -216,3 +217,11 @@ def test_a_second_fit_with_the_same_callback_averages_its_own_weights(tiny_bert:
     first, _ = fitted(tiny_bert, averaged)
     second, _ = fitted(tiny_bert, averaged)
     assert equal(first.network.state_dict(), second.network.state_dict())
+
+
+def test_a_checkpoint_of_weights_alone_that_would_not_be_the_average_is_refused(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    saves = ModelCheckpoint(tmp_path, save_weights_only=True)
+    with pytest.raises(ConfigError, match="without `save_weights_only`"):
+        fitted(tiny_bert, AveragedWeights(DECAY), saves)

@@ -374,3 +374,38 @@ def test_a_model_that_gives_no_numbers_has_results_that_say_so(
         assert found["results"]["val"][task]["loss"] is None
         assert "outputs are no numbers" in found["calibration"][task]["note"]
     assert not any(found.get("confidence_intervals", {}).get("val", {}).values())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trainer.strategy=ddp_spawn"], "processes run this command anew, such as ddp"),
+        (["--trainer.callbacks+=BatchSizeFinder"], "BatchSizeFinder is not supported"),
+        (["--trainer.callbacks+=LearningRateFinder"], "LearningRateFinder is not supported"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(
+    words: list[str],
+    message: str,
+    fit_arguments: list[str],
+    lit_mtl: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert lit_mtl("fit", *fit_arguments, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_curves_are_where_tensorboard_writes(
+    fit_arguments: list[str], lit_mtl: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loggers = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=table"]
+    assert lit_mtl("fit", *fit_arguments, *loggers, "--trainer.max_epochs=1") == 0
+    assert "curves:" not in capsys.readouterr().out
+    both = [
+        {"class_path": f"lightning.pytorch.loggers.{name}", "init_args": {"save_dir": folder}}
+        for name, folder in (("CSVLogger", "table"), ("TensorBoardLogger", "board"))
+    ]
+    words = [f"--trainer.logger={json.dumps(both)}", "--trainer.max_epochs=1"]
+    assert lit_mtl("fit", *fit_arguments, *words) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("curves:"))
+    assert list(Path(line.split()[-1]).glob("events.out.tfevents.*"))

@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from lit_mtl.data.sources import Source
 from lit_mtl.data.splits import SPLITS
 from lit_mtl.errors import ConfigError, DataError, MissingInputError
 from lit_mtl.tasks import AnyTask, Classification, Regression
+from tests.callbacks.test_staged_freezing import KeepEpoch
 from tests.conftest import EXAMPLE_FILES, example_data
 from tests.data.archive import small_corpora
 from tests.data.test_readers import write
@@ -305,3 +308,64 @@ def test_a_second_fit_begins_with_the_first_batch_of_the_first_epoch(tiny_bert: 
         orders.append(rows.seen)
     assert orders[1] == orders[0][:3]
     assert orders[2] == orders[0]
+
+
+def test_a_second_module_has_its_own_tokens(tiny_bert: Path, tmp_path: Path) -> None:
+    """As in a loop over backbones with one datamodule."""
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bert, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    plain = [word for word in words if word.isalpha()]
+    for one, two in zip(plain, reversed(plain), strict=True):
+        words[one] = json.loads((tiny_bert / "tokenizer.json").read_text())["model"]["vocab"][two]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    data = SentimentDataModule(str(EXAMPLE_FILES), batch_size=8, max_length=12)
+    seen = []
+    for backbone in (tiny_bert, other, other):
+        module, _ = fitted(backbone, data=data, max_epochs=1)
+        assert data.tokenizer is module.tokenizer
+        assert module.tokenizer.model_max_length == 12
+        assert data.corpus is not None
+        rows = data.corpus.splits["train"][:]
+        for text, ids in zip(rows["text"], rows["input_ids"], strict=True):
+            assert ids == module.tokenizer(text, truncation=True)["input_ids"]
+        seen.append(rows["input_ids"])
+    assert seen[0] != seen[1] == seen[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"contradictions": "Drop"}, "one of error, drop, keep, but got 'Drop'"),
+        ({"mixing": "even"}, "one of proportional, temperature, uniform, weights, but got 'even'"),
+        ({"tasks": {"x": "classification"}}, "the task 'x' to be one"),
+        ({"path": None, "sources": {"a": "folder"}}, "the source 'a' to be a Source"),
+    ],
+)
+def test_a_wrong_argument_from_python_is_named(
+    options: dict[str, Any], message: str, tiny_bert: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SentimentDataModule(**{"path": str(EXAMPLE_FILES), **options})
+
+
+def test_a_checkpoint_without_a_position_is_told_of(tiny_bert: Path, tmp_path: Path) -> None:
+    fitted(tiny_bert, KeepEpoch(tmp_path / "plain.ckpt", epoch=1))
+    with pytest.warns(UserWarning, match="made without the callback `Checkpointing`"):
+        fitted(tiny_bert, ckpt_path=tmp_path / "plain.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
+@pytest.mark.parametrize("options", [{"batch_size": 7}, {"seed": 5}, {"batch_tokens": 512}])
+def test_a_run_from_python_goes_on_in_the_same_order_only(
+    options: dict[str, Any], tiny_bert: Path, tmp_path: Path
+) -> None:
+    def checkpointing() -> Checkpointing:
+        return Checkpointing(dirpath=str(tmp_path / "run"), every_n_steps=1, keep=20)
+
+    fitted(tiny_bert, checkpointing())
+    at = tmp_path / "run" / "step_3.ckpt"
+    with pytest.raises(ConfigError, match=f"data's {next(iter(options))}: "):
+        fitted(tiny_bert, checkpointing(), ckpt_path=at, data=example_data(tiny_bert, **options))
+    fitted(tiny_bert, checkpointing(), ckpt_path=at)

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -142,6 +142,7 @@ class Checkpointing(Checkpoint):
         self._world_size = trainer.world_size
         if stage != TrainerFn.FITTING:
             return
+        _refuse_tuners(trainer)
         # of an earlier fit; a checkpoint is read after this
         self.best_score, self._best_name, self.finished = None, None, False
         self._started_at, self._seconds_before, self._may_continue = None, 0.0, False
@@ -206,12 +207,14 @@ class Checkpointing(Checkpoint):
         old = {f"data's {key}": data[key] for key in keys}
         new = {f"data's {key}": datamodule.state_dict()[key] for key in keys}
         old |= {"number of processes": state["world_size"]}
-        if state[
-            "settings"
-        ]:  # a run from Python has none, and is not taken for one with the defaults
+        new |= {"number of processes": self._world_size} | self.settings
+        if state["settings"]:
             # a setting of a later version is one that this checkpoint's run did without
             old |= self.default_settings | state["settings"]
-        new |= {"number of processes": self._world_size} | self.settings
+        else:  # a run from Python has none, and is not taken for one with the defaults
+            order = datamodule.state_dict()["order"]
+            for name, value in data.get("order", {}).items():
+                old[f"data's {name}"], new[f"data's {name}"] = value, order[name]
         _refuse_differences(old, new)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -416,6 +419,21 @@ def _refuse_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
             f"The checkpoint was made with other settings: {'; '.join(lines)}. Continue with the "
             "same settings, or start a new run (--ckpt_path never)"
         )
+
+
+def _refuse_tuners(trainer: Trainer) -> None:
+    """They go on from weights of their own, and not from a state between two steps.
+
+    Raises:
+        ConfigError: naming the callback of Lightning.
+    """
+    callbacks: list[Callback] = vars(trainer)["callbacks"]
+    for callback in callbacks:
+        if isinstance(callback, BatchSizeFinder | LearningRateFinder):
+            raise ConfigError(
+                f"{type(callback).__name__} is not supported: compare some short runs, with "
+                "`trainer.max_steps`, instead"
+            )
 
 
 def _datamodule(trainer: Trainer) -> SentimentDataModule:

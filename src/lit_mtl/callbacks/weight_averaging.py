@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -51,6 +51,8 @@ class AveragedWeights(WeightAveraging):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget a former fit; the weights to begin with are not there yet."""
         if stage == "fit":
+            if self.decay:
+                _refuse_weights_only(trainer)
             self._latest_update_step = 0
             self._loaded = {}
             self._hidden = None
@@ -139,6 +141,20 @@ class AveragedWeights(WeightAveraging):
         own_ones = network_of(pl_module).parameters()
         pairs = zip(own_ones, self._average_model.parameters(), strict=True)
         return any(not own.requires_grad and not torch.equal(own, mean) for own, mean in pairs)
+
+
+def _refuse_weights_only(trainer: Trainer) -> None:
+    """Lightning shows no callback a checkpoint of weights alone, so the average cannot be put in it.
+
+    Raises:
+        ConfigError: naming Lightning's callback.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.save_weights_only:
+            raise ConfigError(
+                "Expected a ModelCheckpoint without `save_weights_only` beside `averaging.decay`: it would "
+                "keep the training's own weights, and not the average that is validated"
+            )
 
 
 def _cached(pl_module: LightningModule) -> dict[Any, PrefixStore]:

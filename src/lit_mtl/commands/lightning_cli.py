@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,8 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from lit_mtl.calibration import calibrate
@@ -215,11 +217,13 @@ class LitMTLCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         plugins = [*plugins, DurableCheckpointIO()]
         try:
-            return super().instantiate_trainer(**kwargs, plugins=plugins)
+            trainer = super().instantiate_trainer(**kwargs, plugins=plugins)
         except LitMTLError:
             raise
         except (ValueError, TypeError) as error:  # what Lightning says of its own arguments
             raise ConfigError(str(error)) from error
+        _refuse_forks(trainer)
+        return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and name the rows with which a worker has died or does not answer."""
@@ -302,6 +306,11 @@ class LitMTLCLI(LightningCLI):
         self.trainer.test(**kwargs, ckpt_path=path, verbose=False, weights_only=True)
         self._report(path)
 
+    def _boards(self) -> Iterator[str]:
+        """The folders of TensorBoard's files."""
+        loggers = self.trainer.loggers
+        return (logger.log_dir for logger in loggers if isinstance(logger, TensorBoardLogger))
+
     def _required_checkpoint(self) -> Path:
         if self.checkpoint is None:
             raise ConfigError("A trained model is needed: name its checkpoint with --ckpt_path")
@@ -346,7 +355,21 @@ class LitMTLCLI(LightningCLI):
             calibration=calibration,
             intervals=intervals,
             embedding=self.model.embedding_health,
+            curves=next(map(Path, self._boards()), None),
             beside=own if elsewhere else None,
+        )
+
+
+def _refuse_forks(trainer: Trainer) -> None:
+    """What was trained there would end with them.
+
+    Raises:
+        ConfigError: if the strategy's processes are started from this one.
+    """
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            "Expected a `trainer.strategy` whose processes run this command anew, such as ddp; this one "
+            "starts them from here"
         )
 
 

@@ -34,6 +34,7 @@ def report(
     calibration: Calibration | None = None,
     intervals: Mapping[str, Any] | None = None,
     embedding: Mapping[str, float] | None = None,
+    curves: Path | None = None,
     beside: Path | None = None,
 ) -> None:
     """Print the tables of every task and write all results as JSON beside the run.
@@ -50,6 +51,7 @@ def report(
         calibration: of that checkpoint, at the end of a fit.
         intervals: split name to task name to each metric's confidence interval.
         embedding: measures of the embedding by name; see `embedding_health`.
+        curves: folder of TensorBoard's files, if there are any.
         beside: folder of checkpoints that lie outside of the run. They get both files of a fit too,
             for whoever uses them.
     """
@@ -79,7 +81,8 @@ def report(
         return
     print(f"results:    {_write(folder, content, calibration)}")
     if seconds is not None and not quiet:
-        print(f"curves:     tensorboard --logdir {shlex.quote(str(folder))}")
+        if curves is not None:
+            print(f"curves:     tensorboard --logdir {shlex.quote(str(curves))}")
         print(
             f"next:       {PROG} export --ckpt_path {shlex.quote(str(checkpoint))} "
             "--output my_encoder"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from lit_mtl.data.preparation import Preparation
 from lit_mtl.data.sources import Source, refuse_wrong_sources
 from lit_mtl.data.splits import SPLITS, Split, Splitter
 from lit_mtl.errors import ConfigError, DataError, LitMTLError
+from lit_mtl.pretrained import pack_tokenizer
 from lit_mtl.tasks import AnyTask, Classification, Regression
 from lit_mtl.tasks.base import Task
 
@@ -130,6 +131,7 @@ class SentimentDataModule(LightningDataModule):
                 )
             self.sources = {"data": Source(path=path, corpus=corpus)}
         refuse_wrong_sources(self.sources)
+        _refuse_other_kinds(tasks or {}, contradictions=contradictions, mixing=mixing)
         self.corpus_archive = None if corpus_archive is None else Path(corpus_archive)
         self.declared_tasks: dict[str, Task] = dict(DEFAULT_TASKS if tasks is None else tasks)
         self.max_length = max_length
@@ -195,13 +197,15 @@ class SentimentDataModule(LightningDataModule):
             ],
             archive=self.corpus_archive,
         )
+        self._follow_module()
         if self.corpus is not None:
             return  # the training goes on with what it began with
         with suppress(LitMTLError):  # all processes raise it in `setup`, so that none waits
             self._prepare()
 
     def setup(self, stage: str) -> None:
-        """Open the prepared data, once for all stages."""
+        """Open the prepared data, once for all stages of a module."""
+        self._follow_module()
         if self.corpus is None:
             self.corpus = Corpus.open(self._prepare())
         if stage == "fit":
@@ -209,6 +213,17 @@ class SentimentDataModule(LightningDataModule):
             # what is measured at the end should be there before hours of training
             for split in SPLITS if self.has_test else SPLITS[:2]:
                 self._split(split)
+
+    def _follow_module(self) -> None:
+        """Take the tokenizer of another module than before; what was prepared with other ids is let go of."""
+        before = self._tokenizer
+        module = None if before is None else getattr(self.trainer, "lightning_module", None)
+        tokenizer = getattr(module, "tokenizer", before)
+        if before is None or tokenizer is None or tokenizer is before:
+            return
+        self.tokenizer = tokenizer
+        if _content_of(tokenizer) != _content_of(before):
+            self.corpus = None
 
     @property
     def has_test(self) -> bool:
@@ -234,12 +249,21 @@ class SentimentDataModule(LightningDataModule):
             "position": list(self.position),
             "fingerprint": self.corpus.fingerprint,
             "sentences": {split: len(self.corpus.splits[split]) for split in SPLITS},
+            "order": {
+                name: getattr(self, name)
+                for name in ("seed", "batch_size", "batch_tokens", "mixing", "mixing_temperature")
+            },
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at a checkpoint's position; whether its data are these matters only to a fit."""
         epoch, batches = state_dict["position"]
         self.position = (epoch, batches)
+        if self.position == (0, 0) and self.trainer and self.trainer.state.fn == TrainerFn.FITTING:
+            rank_zero_warn(
+                "The checkpoint does not say how far its training was in the data, so rows come again and "
+                "others are left out: it was made without the callback `Checkpointing`"
+            )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split."""
@@ -387,6 +411,32 @@ class SentimentDataModule(LightningDataModule):
             timeout=self.worker_timeout if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _content_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, bytes]:
+    return {name: part.numpy().tobytes() for name, part in pack_tokenizer(tokenizer).items()}
+
+
+def _refuse_other_kinds(tasks: Mapping[str, Any], *, contradictions: str, mixing: str) -> None:
+    """From Python, anything may be given; the command line has looked at it before.
+
+    Raises:
+        ConfigError: naming the argument.
+    """
+    for name, task in tasks.items():
+        if not isinstance(task, Task):
+            raise ConfigError(
+                f"Expected the task {name!r} to be one, such as Classification(), but got {task!r}"
+            )
+    chosen = {
+        "contradictions": (contradictions, get_args(Contradictions)),
+        "mixing": (mixing, get_args(Mixing)),
+    }
+    for name, (value, choices) in chosen.items():
+        if value not in choices:
+            raise ConfigError(
+                f"Expected argument `{name}` to be one of {', '.join(choices)}, but got {value!r}"
+            )
 
 
 def _refuse_contradictions(batch_tokens: int, *, batch_size: int | None, max_length: int) -> None:

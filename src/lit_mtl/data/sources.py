@@ -86,6 +86,8 @@ def refuse_wrong_sources(sources: Mapping[str, Source]) -> None:
     """
     for name, source in sources.items():
         where = f"the source {name!r}"
+        if not isinstance(source, Source):
+            raise ConfigError(f"Expected {where} to be a Source, but got {source!r}")
         if source.path is None and source.corpus is None:
             raise ConfigError(f"Expected {where} to have a `path` or a `corpus`, but got neither")
         if source.corpus not in (None, *CORPORA):
