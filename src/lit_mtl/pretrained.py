@@ -201,13 +201,15 @@ def unpack_tokenizer(files: object, config: PreTrainedConfig) -> PreTrainedToken
     try:
         # only the last part of the name, so that a checkpoint cannot write elsewhere
         contents = {Path(name).name: bytes(content.numpy()) for name, content in files.items()}
+        if not all(name.strip(".") for name in contents):
+            raise ValueError(f"{sorted(contents)} are no names of files")
     except Exception as error:  # whatever content of another kind leads to
         raise _unreadable(error) from error
     with tempfile.TemporaryDirectory() as folder:
+        for name, content in contents.items():
+            (Path(folder) / name).write_bytes(content)
+        config.save_pretrained(folder)
         try:
-            for name, content in contents.items():
-                (Path(folder) / name).write_bytes(content)
-            config.save_pretrained(folder)
             return _limited(AutoTokenizer.from_pretrained(folder, **_LOCAL), config)
         except Exception as error:  # transformers raises a dozen types for files it cannot read
             raise _unreadable(error) from error

@@ -499,6 +499,7 @@ def test_compiled_layers_go_on_from_a_prefix(steady_bert: Path) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:The checkpoint does not say how far")
 def test_the_rest_of_a_stage_reads_what_its_beginning_did(tiny_bert: Path, tmp_path: Path) -> None:
     """Continued with less than an epoch left, where a new run would not begin a cache."""
 

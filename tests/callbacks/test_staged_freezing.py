@@ -593,6 +593,7 @@ def test_upgrad_goes_back_through_a_compiled_layer_twice(steady_bert: Path) -> N
     )
 
 
+@pytest.mark.filterwarnings("ignore:The checkpoint does not say how far")
 def test_resuming_goes_on_in_its_stage_and_with_another_plan_is_refused(
     tiny_bert: Path, tmp_path: Path
 ) -> None:

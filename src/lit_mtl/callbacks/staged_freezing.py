@@ -41,7 +41,7 @@ class StagedFreezing(Callback):
     """Runs a plan of stages.
 
     Args:
-        stages: the stages in their order; none freezes nothing and thaws nothing.
+        stages: the stages in their order; none freezes nothing.
         eval_mode: whether wholly frozen modules run in eval mode, without dropout.
     """
 
