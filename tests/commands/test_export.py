@@ -1,3 +1,4 @@
+import json
 import resource
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from lit_mtl.artifact import export as export_module
 from lit_mtl.artifact import folder as folder_module
 from tests.conftest import Run
 from tests.processes import context, ended
+from tests.runs import run_folder
 
 
 def _struck(words: list[str], folder: str, how: str) -> None:
@@ -74,3 +76,13 @@ def test_f20_an_export_that_is_killed_or_finds_the_disk_full_leaves_the_old_one(
     assert lit_mtl(*words) == 0
     assert (output / "manifest.json").read_bytes() != before
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "what was left is cleared up"
+
+
+def test_a_manifest_says_calibrated_only_of_a_model_that_is(
+    exported: Path, fit_arguments: list[str], lit_mtl: Run
+) -> None:
+    assert json.loads((exported / "manifest.json").read_bytes())["calibrated"] is True
+    assert lit_mtl("fit", *fit_arguments, "--trainer.max_epochs=1") == 0  # on too few sentences
+    best = run_folder(Path()) / "checkpoints" / "best.ckpt"
+    assert lit_mtl("export", "--ckpt_path", best, "--output", "few") == 0
+    assert json.loads(Path("few/manifest.json").read_bytes())["calibrated"] is False

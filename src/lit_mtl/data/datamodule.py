@@ -197,11 +197,10 @@ class SentimentDataModule(LightningDataModule):
             ],
             archive=self.corpus_archive,
         )
-        self._follow_module()
-        if self.corpus is not None:
-            return  # the training goes on with what it began with
         with suppress(LitMTLError):  # all processes raise it in `setup`, so that none waits
-            self._prepare()
+            self._follow_module()
+            if self.corpus is None:  # otherwise the training goes on with what it began with
+                self._prepare()
 
     def setup(self, stage: str) -> None:
         """Open the prepared data, once for all stages of a module."""
